@@ -1,0 +1,204 @@
+"""From a name or a path to a scenario with everything it refers to, validated."""
+
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from scenarios.engine import EnginePreset
+from scenarios.errors import MISSING, Problem, Refusal, ScenarioError, listed
+from scenarios.hugging_face import from_hugging_face
+from scenarios.model import ModelShape, TimerModel
+from scenarios.overrides import Overrides
+from scenarios.profile import Profile
+from scenarios.program import Program
+from scenarios.scenario import Serving
+from scenarios.shelf import (
+    ENGINES,
+    MODELS,
+    PROFILES,
+    SCENARIOS,
+    Shelf,
+    find_file,
+    list_engines,
+    list_models,
+    list_profiles,
+    list_scenarios,
+    read_toml,
+)
+from scenarios.table import Table
+from scenarios.translation import Origin, validated
+
+__all__ = [
+    "LoadedScenario",
+    "list_engines",
+    "list_models",
+    "list_profiles",
+    "list_scenarios",
+    "load_engine",
+    "load_model",
+    "load_profile",
+    "load_scenario",
+]
+
+T = TypeVar("T", bound=Table)
+
+_SCHEMAS: dict[str, type[Serving] | type[Program]] = {"serving": Serving, "program": Program}
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedScenario:
+    """A scenario and what it refers to.
+
+    `engine` is the preset with the scenario's overrides applied; `model` is None for a program. `digest`
+    names the content: two scenarios with the same digest ask for the same run, wherever their files lie.
+    """
+
+    scenario: Serving | Program
+    model: ModelShape | TimerModel | None
+    profile: Profile
+    engine: EnginePreset
+    source: str
+    digest: str
+
+
+def load_scenario(
+    name_or_path: str | Path, overrides: Sequence[str] = (), model_config: str | Path | None = None
+) -> LoadedScenario:
+    """Load a shipped scenario by name, or a scenario file by path.
+
+    `overrides` are `key=value` texts. `model_config` is a Hugging Face config.json whose shape replaces
+    the scenario's model. Raises `ScenarioError` with everything that is wrong: first of the scenario
+    itself, then of all that it refers to.
+    """
+    source = str(name_or_path)
+    path = SCENARIOS.find(source)
+    if path is None:
+        raise ScenarioError([Problem(source, "", _no_file(SCENARIOS, source))])
+    file = _label(path, source)
+    tree = read_toml(path, file)
+    schema = _schema(tree, file)
+    changes = Overrides(overrides, schema, tree)
+
+    def origin(key: str) -> str:
+        return changes.origin(key, file)
+
+    scenario = validated(schema, changes.tree, origin)
+    references = _References(path.parent, origin)
+    with references.gather():
+        model = references.model(scenario, model_config)
+    with references.gather():
+        profile = references.load(PROFILES, Profile, scenario.hardware.profile, "hardware.profile")
+    with references.gather():
+        engine = references.load(ENGINES, EnginePreset, scenario.engine.preset, "engine.preset")
+    with references.gather():
+        trace = references.trace(scenario)
+    if references.problems:
+        raise ScenarioError(references.problems)
+    if isinstance(scenario, Serving):
+        engine = scenario.engine.applied_to(engine)
+    digest = _digest(scenario, trace, model, profile, engine)
+    if isinstance(scenario, Serving) and trace is not None:
+        workload = scenario.workload.model_copy(update={"trace": str(trace.resolve())})
+        scenario = scenario.model_copy(update={"workload": workload})
+    return LoadedScenario(scenario, model, profile, engine, source, digest)
+
+
+def load_model(name: str) -> ModelShape:
+    """Load a shipped model shape, or one from a path ending in .toml."""
+    return _load(MODELS, ModelShape, name)
+
+
+def load_profile(name_or_path: str) -> Profile:
+    """Load a shipped hardware profile, or one from a path ending in .toml."""
+    return _load(PROFILES, Profile, name_or_path)
+
+
+def load_engine(name_or_path: str) -> EnginePreset:
+    """Load a shipped engine preset, or one from a path ending in .toml."""
+    return _load(ENGINES, EnginePreset, name_or_path)
+
+
+def _load(shelf: Shelf, schema: type[T], name: str) -> T:
+    path = shelf.find(name)
+    if path is None:
+        raise ScenarioError([Problem(name, "", _no_file(shelf, name))])
+    return _read(schema, path, name)
+
+
+def _read(schema: type[T], path: Path, name: str) -> T:
+    label = _label(path, name)
+    return validated(schema, read_toml(path, label), lambda _: label)
+
+
+def _no_file(shelf: Shelf, name: str) -> str:
+    return f"no such file, expected {shelf.expected(name)}"
+
+
+def _label(path: Path, name: str) -> str:
+    """Call a file what the user called it, a shipped one by its own name."""
+    return name if name.endswith(".toml") else path.name
+
+
+def _schema(tree: dict[str, Any], file: str) -> type[Serving] | type[Program]:
+    kind = tree.get("kind", MISSING)
+    if not isinstance(kind, str) or kind not in _SCHEMAS:
+        raise ScenarioError([Problem(file, "kind", Refusal(kind, listed(_SCHEMAS)).message)])
+    return _SCHEMAS[kind]
+
+
+class _References:
+    """Loads what a scenario refers to, and keeps the problems until all of it has been tried."""
+
+    def __init__(self, beside: Path, origin: Origin) -> None:
+        self.beside = beside
+        self.origin = origin
+        self.problems: list[Problem] = []
+
+    @contextmanager
+    def gather(self) -> Iterator[None]:
+        try:
+            yield
+        except ScenarioError as error:
+            self.problems += error.problems
+
+    def load(self, shelf: Shelf, schema: type[T], name: str, key: str) -> T:
+        path = shelf.find(name, self.beside)
+        if path is None:
+            message = Refusal(name, shelf.expected(name)).message
+            raise ScenarioError([Problem(self.origin(key), key, message)])
+        return _read(schema, path, name)
+
+    def model(self, scenario: Serving | Program, config: str | Path | None) -> ModelShape | TimerModel | None:
+        if isinstance(scenario, Program):
+            if config is not None:
+                raise ScenarioError([Problem(str(config), "", "a program has no model to replace")])
+            return None
+        if config is not None:
+            return from_hugging_face(config)
+        if isinstance(scenario.model, str):
+            return self.load(MODELS, ModelShape, scenario.model, "model")
+        return scenario.model
+
+    def trace(self, scenario: Serving | Program) -> Path | None:
+        if isinstance(scenario, Program) or scenario.workload.trace is None:
+            return None
+        key, name = "workload.trace", scenario.workload.trace
+        path = find_file(name, self.beside)
+        if path is None or path.suffix not in (".csv", ".jsonl"):
+            message = Refusal(name, "an existing .csv or .jsonl file").message
+            raise ScenarioError([Problem(self.origin(key), key, message)])
+        return path
+
+
+def _digest(scenario: Serving | Program, trace: Path | None, *parts: Table | None) -> str:
+    """Hash the content that a run depends on: names of files are left out, what is in them is put in."""
+    own = scenario.model_dump(mode="json", exclude={"model", "hardware"})
+    own["engine"].pop("preset")
+    if trace is not None:
+        own["workload"]["trace"] = hashlib.sha256(trace.read_bytes()).hexdigest()
+    content = [own, *(part and part.model_dump(mode="json") for part in parts)]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,130 @@
+"""A serving scenario: which model serves which requests, on what, and in which modes.
+
+`Serving` is one TOML file. Names of models, presets and profiles are looked up by the loader, which also
+applies the engine overrides. Programs, the other kind of scenario, are in `scenarios.program`.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+
+from scenarios.engine import EngineOverrides
+from scenarios.errors import MISSING, Refusal, Refusals
+from scenarios.model import ModelShape, TimerModel
+from scenarios.table import Count, Duration, Frequency, NonEmpty, Share, Table
+
+Mode = Literal["naive", "serial-eager", "serial-graph", "overlap-eager", "overlap-graph"]
+Policy = Literal["prefill-first", "decode-first"]
+
+
+def no_duplicates(items: tuple[str, ...]) -> tuple[str, ...]:
+    """Refuse a list that names something twice."""
+    if len(set(items)) < len(items):
+        raise Refusal(items, "a list without duplicates")
+    return items
+
+
+class Workload(Table):
+    """The requests, in one of three forms.
+
+    `batch`: closed, all requests are there at the start with their context already computed. `rate`: open,
+    `requests` of them arrive as a Poisson process. `trace`: a CSV or JSONL file says when they arrive and how
+    long they are, and `requests`, if given, cuts it short; `context` and `output_tokens` are then without effect.
+    `stop_share` of the requests end by a stop token at a random position rather than by length.
+    """
+
+    batch: Count | None = None
+    rate: Frequency | None = None
+    trace: str | None = None
+    requests: Count | None = None
+    context: Count
+    output_tokens: Count
+    stop_share: Share = 0.0
+
+    @model_validator(mode="after")
+    def _one_form(self) -> "Workload":
+        forms = [name for name in ("batch", "rate", "trace") if getattr(self, name) is not None]
+        if not forms:
+            raise Refusal(MISSING, "one of 'batch', 'rate' or 'trace'")
+        refusals = [Refusal(getattr(self, name), f"no such key beside {forms[0]!r}", at=(name,)) for name in forms[1:]]
+        if "rate" in forms and self.requests is None:
+            refusals.append(Refusal(MISSING, "an integer of at least 1, as 'rate' is set", at=("requests",)))
+        if forms == ["batch"] and self.requests is not None:
+            refusals.append(Refusal(self.requests, "no such key beside 'batch'", at=("requests",)))
+        if refusals:
+            raise Refusals(refusals)
+        return self
+
+
+class ServingEngine(EngineOverrides):
+    """The engine: a preset, changes to it, and its scheduler's limits.
+
+    `prefill_tokens` is the token budget of one prefill step, `max_batch` the most rows of a decode step.
+    """
+
+    preset: str = "lean"
+    modes: Annotated[NonEmpty[Mode], AfterValidator(no_duplicates)] = (
+        "serial-eager",
+        "serial-graph",
+        "overlap-eager",
+        "overlap-graph",
+    )
+    policy: Policy = "prefill-first"
+    max_batch: Count = 256
+    prefill_tokens: Count = 8192
+
+
+class Host(Table):
+    """The host against the one that the costs were measured on.
+
+    `scale` multiplies every host time; without `jitter` each takes its median.
+    """
+
+    scale: Annotated[float, Field(ge=0)] = 1.0
+    jitter: bool = False
+
+
+class ServingHost(Host):
+    """A host that also does `extra` work in each schedule."""
+
+    extra: Duration = 0
+
+
+class Kernels(Table):
+    """The kernels against the profile's: `scale` multiplies their durations."""
+
+    scale: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Hardware(Table):
+    """The machine: a shipped profile's name, or a path to a profile's file."""
+
+    profile: str = "nvidia-h200"
+
+
+def _model_form(value: object) -> str | None:
+    if isinstance(value, str):
+        return "<name>"
+    if isinstance(value, TimerModel) or (isinstance(value, dict) and "kind" in value):
+        return "<timer>"
+    return "<shape>" if isinstance(value, dict | ModelShape) else None
+
+
+ModelChoice = Annotated[
+    Annotated[str, Tag("<name>")] | Annotated[ModelShape, Tag("<shape>")] | Annotated[TimerModel, Tag("<timer>")],
+    Discriminator(_model_form),
+    Field(description="a model's name, its shape as a table, or a table with kind = 'timer'"),
+]
+
+
+class Serving(Table):
+    """A scenario of an inference server."""
+
+    kind: Literal["serving"]
+    title: str
+    model: ModelChoice
+    workload: Workload
+    engine: ServingEngine = ServingEngine()
+    host: ServingHost = ServingHost()
+    kernels: Kernels = Kernels()
+    hardware: Hardware = Hardware()

@@ -1,0 +1,82 @@
+"""The files we ship, by kind, and how a name or a path in a scenario finds one. Free of pydantic."""
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from scenarios.errors import Problem, ScenarioError, nearest
+
+_HERE = Path(__file__).parent
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """A folder of shipped TOML files that users refer to by name."""
+
+    noun: str
+    folder: Path
+
+    def names(self) -> list[str]:
+        """Names of the shipped files, sorted."""
+        return sorted(path.stem for path in self.folder.glob("*.toml"))
+
+    def find(self, name: str, beside: Path | None = None) -> Path | None:
+        """Return the file meant by a shipped name or by a path ending in .toml, or None if there is none.
+
+        A relative path is looked for in the folder `beside` first, then in the working directory.
+        """
+        if name.endswith(".toml"):
+            return find_file(name, beside)
+        return self.folder / f"{name}.toml" if name in self.names() else None
+
+    def expected(self, name: str) -> str:
+        """Say what may stand where `name` was found: close shipped names, or a path."""
+        return f"a shipped {self.noun} ({nearest(name, self.names())}) or a path to a .toml file"
+
+
+SCENARIOS = Shelf("scenario", _HERE / "library")
+MODELS = Shelf("model", _HERE / "models")
+PROFILES = Shelf("profile", _HERE / "hardware")
+ENGINES = Shelf("engine preset", _HERE / "engines")
+
+
+def find_file(name: str, beside: Path | None = None) -> Path | None:
+    """Return an existing file, relative to the folder `beside` or else to the working directory."""
+    candidates = ([beside / name] if beside else []) + [Path(name)]
+    return next((path for path in candidates if path.is_file()), None)
+
+
+def read_toml(path: Path, label: str) -> dict[str, Any]:
+    """Parse a file, or raise `ScenarioError` naming the line that is no TOML."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except tomllib.TOMLDecodeError as error:
+        what, line = str(error), re.search(r" \(at line (\d+), column \d+\)$", str(error))
+        place = f"line {line[1]}" if line else ""
+        message = f"no valid TOML: {what[: line.start()] if line else what}"
+        raise ScenarioError([Problem(label, place, message)]) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError([Problem(label, "", f"cannot be read: {error}")]) from None
+
+
+def list_scenarios() -> list[tuple[str, str, str]]:
+    """Name, kind and title of every shipped scenario."""
+    trees = {name: read_toml(SCENARIOS.folder / f"{name}.toml", f"{name}.toml") for name in SCENARIOS.names()}
+    return [(name, tree["kind"], tree["title"]) for name, tree in trees.items()]
+
+
+def list_models() -> list[str]:
+    """Names of the shipped model shapes."""
+    return MODELS.names()
+
+
+def list_profiles() -> list[str]:
+    """Names of the shipped hardware profiles."""
+    return PROFILES.names()
+
+
+def list_engines() -> list[str]:
+    """Names of the shipped engine presets."""
+    return ENGINES.names()
