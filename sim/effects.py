@@ -1,0 +1,167 @@
+"""The protocol between a loop and whoever runs it.
+
+A loop is a generator that yields effects; a machine interprets them and decides what time is. What a loop may know
+is what effects return to it: no loop reads a clock, and a scheduler learns that a request has stopped only from the
+``StepResult`` of the step that produced its last token.
+
+Tie rules, part of the contract of every virtual machine:
+
+1. at one instant the device acts before the host;
+2. a wake-up is paid only if the event fires after the host began to wait;
+3. arrivals at ``t <= now`` are received;
+4. equal host threads go in declaration order;
+5. launch ``i`` returns at the later of the end of its API call and the start of its stream's entry ``i - Q``;
+6. random draws are keyed by (seed, thread, call), never by order of execution.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, TypeVar
+
+from sim.program.ops import Op
+from sim.serving.batch import Batch, Outputs, StepResult
+from sim.serving.request import Request
+
+T = TypeVar("T")
+Part = Literal["prepare", "resolve", "forward", "sample", "store", "copy"]
+How = Literal["spin", "blocking"]
+SERIAL_PARTS: tuple[Part, ...] = ("prepare", "forward", "sample", "copy")
+OVERLAP_PARTS: tuple[Part, ...] = ("prepare", "resolve", "forward", "sample", "store", "copy")
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """The device work of one batch: which of its parts to enqueue, and how.
+
+    ``sync_each`` waits for the device after every operation, as a naive loop does.
+    """
+
+    batch: Batch
+    parts: tuple[Part, ...] = SERIAL_PARTS
+    sync_each: bool = False
+
+
+@dataclass(eq=False, slots=True)
+class Step:
+    """A launched piece of work, and the handle to wait for it by."""
+
+    index: int
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """Requests that have reached the server by ``now`` (ns); ``closed`` when no more will come."""
+
+    now: int
+    requests: tuple[Request, ...]
+    closed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Receive:
+    """Fetch what has arrived; with ``block``, idle until something arrives or the source closes."""
+
+    block: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """Run ``work`` on the host and return its result.
+
+    A virtual machine runs it at the start and charges the preset's cost of ``name`` for the size of ``batch``, or,
+    without one, of the batch that ``work`` returns; a wall-clock machine measures it.
+    """
+
+    name: str
+    work: Callable[[], Any]
+    batch: Batch | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launch:
+    """Enqueue work; returns a ``Step`` when the last API call returns, which a full launch queue can delay."""
+
+    work: Phase | Sequence[Op]
+    stream: str = "forward"
+
+
+@dataclass(frozen=True, slots=True)
+class Wait:
+    """Block until a step's results, a recorded event or the whole device (``DEVICE``) is ready."""
+
+    on: Step | Hashable
+    how: How = "spin"
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Whether a step's results or a recorded event are there; never blocks."""
+
+    on: Step | Hashable
+
+
+@dataclass(frozen=True, slots=True)
+class Put:
+    """Hand ``item`` to another host thread; never blocks."""
+
+    queue: str
+    item: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Get:
+    """Take the oldest item of a queue, blocking while it is empty."""
+
+    queue: str
+
+
+@dataclass(frozen=True, slots=True)
+class Emit:
+    """Tokens reach the clients: the machine stamps them, and clients in a closed loop react."""
+
+    outputs: Outputs
+
+
+DEVICE = "device"
+Effect = Receive | Host | Launch | Wait | Ready | Put | Get | Emit
+Loop = Generator[Effect, Any, T]
+
+
+class Source(Protocol):
+    """Where requests come from, and who alone knows when they stop."""
+
+    def take(self, now: int) -> tuple[Request, ...]:
+        """Remove and return the requests that have arrived by ``now``."""
+
+    def next_arrival(self) -> int | None:
+        """When the next request arrives (ns), None when no more will."""
+
+    def stopped(self, batch: Batch) -> tuple[int, ...]:
+        """Ids of the requests whose stop token this batch produced; called once a batch, in launch order."""
+
+
+def host(name: str, work: Callable[[], T], batch: Batch | None = None) -> Generator[Effect, Any, T]:
+    """Typed ``Host``."""
+    result: T = yield Host(name, work, batch)
+    return result
+
+
+def receive(*, block: bool) -> Generator[Effect, Any, Arrivals]:
+    """Typed ``Receive``."""
+    arrivals: Arrivals = yield Receive(block)
+    return arrivals
+
+
+def launch(work: Phase | Sequence[Op], stream: str = "forward") -> Generator[Effect, Any, Step]:
+    """Typed ``Launch``."""
+    step: Step = yield Launch(work, stream)
+    return step
+
+
+def wait(on: Step | Hashable, how: How = "spin") -> Generator[Effect, Any, StepResult]:
+    """Typed ``Wait``."""
+    result: StepResult = yield Wait(on, how)
+    return result

@@ -1,0 +1,183 @@
+"""A Llama-type transformer as kernels: which, in what order, with what work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from scenarios.model import ModelShape
+from sim.program.durations import Durations
+from sim.program.ops import Kernel
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What a forward pass computes.
+
+    ``tokens`` new tokens go through the layers; ``sampled`` of them need logits. ``rows`` decode rows attend to
+    ``context`` tokens in all, the new ones included; ``prompts`` attend causally to themselves.
+    """
+
+    tokens: int
+    sampled: int
+    rows: int = 0
+    context: int = 0
+    prompts: tuple[int, ...] = ()
+
+
+class Transformer:
+    """Lowers a batch to the kernels of one forward pass and of sampling.
+
+    Two grains. ``engine``: what a serving engine launches, 10 kernels a layer. Normalization adds the residual on the
+    way, rotary embedding normalizes queries and keys first where the model has such norms, and cache write and
+    activation are one kernel each. ``pytorch``: what eager PyTorch modules launch, one kernel an operation, 40 a layer
+    (6 more with query and key norms, 3 more with biases). In prefill each prompt has an attention kernel of its own.
+    Matrix products and attention are the same kernels in both, except that the projections are separate in the second.
+    Weights are read once a step; activations count too.
+    """
+
+    def __init__(self, shape: ModelShape, durations: Durations, grain: str) -> None:
+        self.shape = shape
+        self.durations = durations
+        self.grain = grain
+
+    def forward(self, work: Work) -> tuple[Kernel, ...]:
+        """All kernels from the embedding to the logits."""
+        shape = self.shape
+        layer = self._engine_layer if self.grain == "engine" else self._pytorch_layer
+        attention = list(self._attention(work))
+        kernels = [self._embedding(work.tokens)]
+        one = list(layer(work.tokens))
+        hole = one.index(None)
+        body = [k for k in one if k is not None]
+        for _ in range(shape.layers):
+            kernels += body[:hole]
+            kernels += attention
+            kernels += body[hole:]
+        kernels += self._norm(work.tokens, "final_norm")
+        if work.sampled != work.tokens:
+            kernels.append(self._elementwise(work.sampled, shape.hidden, "last_tokens", reads=1, call="index"))
+        kernels.append(self._gemm("lm_head", work.sampled, shape.vocab, shape.hidden))
+        return tuple(kernels)
+
+    def sample(self, rows: int) -> tuple[Kernel, ...]:
+        """Greedy sampling: the index of the largest logit of each row."""
+        vocab = self.shape.vocab
+        nbytes = rows * vocab * self.shape.dtype_bytes
+        return (self.durations.kernel("argmax", "argmax", "sample", nbytes=nbytes, rows=rows, shape=(vocab,)),)
+
+    def _embedding(self, tokens: int) -> Kernel:
+        hidden = self.shape.hidden
+        nbytes = 2 * tokens * hidden * self.shape.dtype_bytes
+        return self.durations.kernel("embedding", "embedding", "embedding", nbytes=nbytes, rows=tokens, shape=(hidden,))
+
+    def _gemm(self, name: str, rows: int, n: int, k: int) -> Kernel:
+        nbytes = (n * k + rows * (n + k)) * self.shape.dtype_bytes
+        return self.durations.kernel(
+            name, "gemm", "gemm", flops=2 * rows * n * k, nbytes=nbytes, rows=rows, shape=(n, k)
+        )
+
+    def _elementwise(self, rows: int, width: int, name: str, *, reads: int, call: str = "elementwise") -> Kernel:
+        nbytes = (reads + 1) * rows * width * self.shape.dtype_bytes
+        return self.durations.kernel(name, call, "elementwise", nbytes=nbytes)
+
+    def _fused_norm(self, rows: int, width: int, name: str) -> Kernel:
+        nbytes = (4 * rows + 1) * width * self.shape.dtype_bytes  # sum and norm are written, the weights read
+        return self.durations.kernel(name, "norm", "norm", nbytes=nbytes, rows=rows, shape=(width,))
+
+    def _norm(self, tokens: int, name: str) -> list[Kernel]:
+        """A normalization over the hidden dimension, fused or operation by operation in float32."""
+        hidden = self.shape.hidden
+        if self.grain == "engine":
+            return [self._fused_norm(tokens, hidden, name)]
+        steps = (
+            ("to_float", 1),
+            ("pow", 1),
+            ("mean", 1),
+            ("add_eps", 0),
+            ("rsqrt", 0),
+            ("mul", 1),
+            ("to_bf16", 1),
+            ("mul_weight", 1),
+        )
+        return [
+            self._elementwise(tokens, hidden if reads else 1, f"{name}.{step}", reads=max(1, reads))
+            for step, reads in steps
+        ]
+
+    def _attention(self, work: Work) -> Iterator[Kernel]:
+        shape = self.shape
+        if work.rows:
+            heads = (shape.heads, shape.kv_heads, shape.head_dim)
+            yield self.durations.decode_attention(heads, work.rows, work.context, self._decode_work)
+        for length in work.prompts:
+            nbytes = 2 * length * (shape.q_size + shape.kv_size) * shape.dtype_bytes
+            flops = 2 * length * length * shape.q_size  # causal: half of the full square
+            yield self.durations.attention(
+                "prefill_attention", "attention", "attention_prefill", flops=flops, nbytes=nbytes
+            )
+
+    def _decode_work(self, rows: int, context: int) -> tuple[int, int]:
+        """Operations and bytes of one query a row over this many tokens in all."""
+        shape = self.shape
+        moved = 2 * context * shape.kv_size + 2 * rows * shape.q_size
+        return 4 * context * shape.q_size, moved * shape.dtype_bytes
+
+    def _rope(self, tokens: int) -> Kernel:
+        width = self.shape.q_size + self.shape.kv_size
+        nbytes = 2 * tokens * width * self.shape.dtype_bytes
+        return self.durations.kernel("rope", "rope", "rope", nbytes=nbytes, rows=tokens, shape=(width,))
+
+    def _kv_write(self, tokens: int) -> Kernel:
+        width = self.shape.kv_size
+        nbytes = 4 * tokens * width * self.shape.dtype_bytes
+        return self.durations.kernel("kv_write", "kv_write", "kv_write", nbytes=nbytes, rows=tokens, shape=(width,))
+
+    def _activation(self, tokens: int) -> Kernel:
+        width = self.shape.intermediate
+        nbytes = 3 * tokens * width * self.shape.dtype_bytes
+        return self.durations.kernel(
+            "silu_and_mul", "elementwise", "elementwise", nbytes=nbytes, rows=tokens, shape=(width,)
+        )
+
+    def _engine_layer(self, tokens: int) -> Iterator[Kernel | None]:
+        """One layer as a serving engine launches it; None stands for attention."""
+        s = self.shape
+        yield self._fused_norm(tokens, s.hidden, "input_norm")
+        yield self._gemm("qkv_proj", tokens, s.q_size + 2 * s.kv_size, s.hidden)
+        yield self._rope(tokens)
+        yield self._kv_write(tokens)
+        yield None
+        yield self._gemm("o_proj", tokens, s.hidden, s.q_size)
+        yield self._fused_norm(tokens, s.hidden, "post_attention_norm")
+        yield self._gemm("gate_up_proj", tokens, 2 * s.intermediate, s.hidden)
+        yield self._activation(tokens)
+        yield self._gemm("down_proj", tokens, s.hidden, s.intermediate)
+
+    def _pytorch_layer(self, tokens: int) -> Iterator[Kernel | None]:
+        """One layer as eager PyTorch modules launch it; None stands for attention."""
+        s = self.shape
+        yield from self._norm(tokens, "input_norm")
+        for name, size in (("q_proj", s.q_size), ("k_proj", s.kv_size), ("v_proj", s.kv_size)):
+            yield self._gemm(name, tokens, size, s.hidden)
+            if s.qkv_bias:
+                yield self._elementwise(tokens, size, f"{name}.bias", reads=1)
+        if s.qk_norm:
+            for name, size in (("q_norm", s.q_size), ("k_norm", s.kv_size)):
+                for step in ("pow", "mean", "rsqrt_mul"):
+                    yield self._elementwise(tokens, size, f"{name}.{step}", reads=1)
+        for name, size in (("rope_q", s.q_size), ("rope_k", s.kv_size)):
+            for step in ("neg", "cat", "mul_cos", "mul_sin", "add"):
+                yield self._elementwise(tokens, size, f"{name}.{step}", reads=1)
+        yield self._kv_write(tokens)
+        yield self._kv_write(tokens)
+        yield None
+        yield self._gemm("o_proj", tokens, s.hidden, s.q_size)
+        yield self._elementwise(tokens, s.hidden, "residual_attention", reads=2)
+        yield from self._norm(tokens, "post_attention_norm")
+        yield self._gemm("gate_proj", tokens, s.intermediate, s.hidden)
+        yield self._elementwise(tokens, s.intermediate, "silu", reads=1)
+        yield self._gemm("up_proj", tokens, s.intermediate, s.hidden)
+        yield self._elementwise(tokens, s.intermediate, "mul", reads=2)
+        yield self._gemm("down_proj", tokens, s.hidden, s.intermediate)
+        yield self._elementwise(tokens, s.hidden, "residual_mlp", reads=2)

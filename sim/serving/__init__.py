@@ -1,0 +1,1 @@
+"""The server's bookkeeping: standard library only, no clock, the same objects on every machine."""

@@ -1,0 +1,59 @@
+"""Paged KV cache: which blocks belong to whom. Contents live on the device."""
+
+from __future__ import annotations
+
+
+class KVCache:
+    """Blocks of ``page`` tokens, handed out whole and returned whole.
+
+    A request's blocks for its prompt and its longest possible output are reserved when it is admitted, so a running
+    request never runs out and none is preempted. That admits fewer requests than allocating as contexts grow.
+    """
+
+    def __init__(self, num_blocks: int, page: int = 16) -> None:
+        if num_blocks < 1 or page < 1:
+            raise ValueError(f"a KV cache needs blocks and a page size of at least 1, got {num_blocks} and {page}")
+        self.num_blocks = num_blocks
+        self.page = page
+        self._returned: list[int] = []
+        self._untouched = 0  # blocks from here on have never been handed out, and are not listed
+        self._tables: dict[int, list[int]] = {}
+
+    @property
+    def num_free(self) -> int:
+        """Blocks that nobody holds."""
+        return len(self._returned) + self.num_blocks - self._untouched
+
+    def blocks_for(self, tokens: int) -> int:
+        """Blocks that ``tokens`` tokens need."""
+        return -(-tokens // self.page)
+
+    def can_allocate(self, tokens: int) -> bool:
+        """Whether ``tokens`` tokens fit into what is free."""
+        return self.blocks_for(tokens) <= self.num_free
+
+    def allocate(self, request: int, tokens: int) -> list[int]:
+        """Reserve blocks for a request and return its block table.
+
+        Raises ``ValueError`` when the request already holds blocks or there are too few: the caller must ask
+        ``can_allocate`` first.
+        """
+        count = self.blocks_for(tokens)
+        if request in self._tables:
+            raise ValueError(f"request {request} already holds blocks")
+        if count > self.num_free:
+            raise ValueError(f"request {request} needs {count} blocks, {self.num_free} are free")
+        table = [self._returned.pop() for _ in range(min(count, len(self._returned)))]
+        fresh = count - len(table)
+        table += range(self._untouched, self._untouched + fresh)
+        self._untouched += fresh
+        self._tables[request] = table
+        return table
+
+    def table(self, request: int) -> list[int]:
+        """The blocks of a request, in the order of its tokens."""
+        return self._tables[request]
+
+    def free(self, request: int) -> None:
+        """Return a request's blocks; ``KeyError`` when it holds none."""
+        self._returned.extend(reversed(self._tables.pop(request)))

@@ -1,0 +1,50 @@
+"""Where requests come from in virtual time, and who alone knows when they stop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from heapq import heappop, heappush
+
+from sim.serving.batch import Batch, Phase
+from sim.serving.request import Request
+
+
+class RequestSource:
+    """Requests in order of arrival. ``stops`` says which token, counted from 1, is a request's stop token.
+
+    A request whose stop lies beyond its ``max_tokens``, or that has none, ends by length.
+    """
+
+    def __init__(self, requests: Iterable[Request], stops: Mapping[int, int] | None = None) -> None:
+        self._requests = sorted(requests, key=lambda r: (r.arrival, r.id))
+        self._stops = dict(stops or {})
+        self._next = 0
+        self._due: list[tuple[int, int]] = []
+
+    def take(self, now: int) -> tuple[Request, ...]:
+        """Remove and return what has arrived by ``now``."""
+        first = self._next
+        while self._next < len(self._requests) and self._requests[self._next].arrival <= now:
+            self._next += 1
+        return tuple(self._requests[first : self._next])
+
+    def next_arrival(self) -> int | None:
+        """When the next request arrives, None when no more will."""
+        return self._requests[self._next].arrival if self._next < len(self._requests) else None
+
+    def stopped(self, batch: Batch) -> tuple[int, ...]:
+        """Ids of the requests whose stop token this batch produced; asked once a batch, in launch order.
+
+        A request decodes in every decode batch from the one it joined, so its stop falls due at a known counter.
+        """
+        if batch.phase is Phase.PREFILL:
+            return tuple(r.id for r in batch.members if self._stops.get(r.id) == 1)
+        for request in batch.joined:
+            stop = self._stops.get(request.id)
+            already = 0 if request.computed else 1
+            if stop is not None and already < stop <= request.max_tokens:
+                heappush(self._due, (batch.counter + stop - already - 1, request.id))
+        stopped = []
+        while self._due and self._due[0][0] <= batch.counter:
+            stopped.append(heappop(self._due)[1])
+        return tuple(stopped)

@@ -1,0 +1,259 @@
+"""The scheduler: what each batch computes, and what its result ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from sim.serving.batch import Batch, Outputs, Phase, StepResult
+from sim.serving.kv_cache import KVCache
+from sim.serving.policies import Budget
+from sim.serving.request import Reason, Request
+from sim.serving.scheduler import Scheduler
+
+
+def world(*requests: Request, num_blocks: int = 64, foresee_length: bool = True, max_rows: int = 8) -> Scheduler:
+    """A scheduler with these requests waiting, and a cache of pages of 4 tokens."""
+    scheduler = Scheduler(KVCache(num_blocks, page=4), max_rows=max_rows, foresee_length=foresee_length)
+    scheduler.add(requests)
+    return scheduler
+
+
+def scheduled(scheduler: Scheduler) -> Batch:
+    batch = scheduler.schedule()
+    assert batch is not None
+    return batch
+
+
+def result(*stopped: int) -> StepResult:
+    return StepResult(time=0, stopped=stopped)
+
+
+def processed(scheduler: Scheduler, *stopped: int) -> Outputs:
+    """Digest the oldest batch in flight."""
+    return scheduler.process(scheduler.in_flight[0], result(*stopped))
+
+
+def ids(requests: Sequence[Request]) -> list[int]:
+    return [request.id for request in requests]
+
+
+def test_a_request_is_prefilled_and_decoded_to_its_last_token() -> None:
+    request = Request(7, context=5, max_tokens=3)
+    scheduler = world(request)
+    batches, outputs = [], []
+    while not scheduler.idle:
+        batches.append(scheduled(scheduler))
+        outputs.append(processed(scheduler))
+    assert [(b.index, b.phase, b.rows, b.tokens, b.context, b.counter) for b in batches] == [
+        (0, Phase.PREFILL, 1, 5, 5, 0),
+        (1, Phase.DECODE, 1, 1, 6, 1),
+        (2, Phase.DECODE, 1, 1, 7, 2),
+    ]
+    assert [(b.prompts, b.joined, b.finishing) for b in batches] == [
+        ((5,), (), ()),
+        ((), (request,), ()),
+        ((), (), (request,)),
+    ]
+    assert [(o.tokens, o.first, o.finished) for o in outputs] == [
+        (1, (request,), ()),
+        (1, (), ()),
+        (1, (), ((request, 3, Reason.LENGTH),)),
+    ]
+    assert scheduler.kv.num_free == 64
+
+
+def test_a_request_of_one_token_ends_with_its_prefill() -> None:
+    request = Request(0, context=5, max_tokens=1)
+    scheduler = world(request)
+    assert scheduled(scheduler).finishing == (request,)
+    assert scheduler.schedule() is None
+    assert processed(scheduler).finished == ((request, 1, Reason.LENGTH),)
+
+
+def test_a_computed_request_starts_at_its_first_decode_step() -> None:
+    request = Request(0, context=5, max_tokens=2, computed=True)
+    scheduler = world(request)
+    first, last = scheduled(scheduler), scheduled(scheduler)
+    assert [(b.phase, b.context, b.joined) for b in (first, last)] == [
+        (Phase.DECODE, 6, (request,)),
+        (Phase.DECODE, 7, ()),
+    ]
+    assert processed(scheduler).first == (request,)
+    assert processed(scheduler).finished == ((request, 2, Reason.LENGTH),)
+
+
+def test_a_computed_request_behind_a_prompt_is_not_prefilled_with_it() -> None:
+    prompt, computed = Request(0, context=5, max_tokens=3), Request(1, context=9, max_tokens=3, computed=True)
+    scheduler = world(prompt, computed)
+    batch = scheduled(scheduler)
+    assert (batch.members, batch.tokens) == ((prompt,), 5)
+    batch = scheduled(scheduler)
+    assert (batch.members, batch.context) == ((prompt, computed), 6 + 10)
+    assert [processed(scheduler).first for _ in range(2)] == [(prompt,), (computed,)]
+
+
+def test_a_request_that_joins_is_named_once_and_its_context_is_its_own() -> None:
+    scheduler = world(Request(0, context=10, max_tokens=9, computed=True))
+    assert scheduled(scheduler).context == 11
+    scheduler.add((Request(1, context=20, max_tokens=9),))
+    assert ids(scheduled(scheduler).members) == [1]
+    batches = [scheduled(scheduler) for _ in range(2)]
+    assert [(ids(b.members), ids(b.joined), b.context) for b in batches] == [
+        ([0, 1], [1], 12 + 21),
+        ([0, 1], [], 13 + 22),
+    ]
+
+
+def test_a_row_that_stops_at_its_prefill_never_joins() -> None:
+    scheduler = world(Request(0, context=5, max_tokens=3), Request(1, context=6, max_tokens=3))
+    scheduled(scheduler)
+    assert [(r.id, n, why) for r, n, why in processed(scheduler, 0).finished] == [(0, 1, Reason.STOP)]
+    batch = scheduled(scheduler)
+    assert (ids(batch.members), ids(batch.joined), batch.context) == ([1], [1], 7)
+
+
+def test_a_stop_seen_one_step_late_costs_one_late_row() -> None:
+    scheduler = world(Request(0, context=5, max_tokens=9, computed=True))
+    scheduled(scheduler)
+    late = scheduled(scheduler)
+    assert [(n, why) for _, n, why in processed(scheduler, 0).finished] == [(1, Reason.STOP)]
+    assert late.late == (0,)
+    assert scheduler.schedule() is None
+    outputs = processed(scheduler)
+    assert (outputs.tokens, outputs.late, outputs.finished) == (0, 1, ())
+
+
+def test_blocks_are_held_until_the_last_late_row_is_back() -> None:
+    scheduler = world(Request(0, context=5, max_tokens=9, computed=True), num_blocks=4)
+    for _ in range(3):
+        scheduled(scheduler)
+    free = []
+    for stopped in ((0,), (), ()):
+        processed(scheduler, *stopped)
+        free.append(scheduler.kv.num_free)
+    assert free == [0, 0, 4]
+
+
+def test_a_late_row_that_stops_again_has_ended_already() -> None:
+    scheduler = world(Request(0, context=5, max_tokens=3, computed=True))
+    for _ in range(3):
+        scheduled(scheduler)
+    assert [(n, why) for _, n, why in processed(scheduler, 0).finished] == [(1, Reason.STOP)]
+    assert processed(scheduler, 0).finished == ()
+    assert processed(scheduler).finished == ()  # the last token by length, too
+
+
+def test_a_stop_at_the_last_token_ends_a_request_once() -> None:
+    scheduler = world(Request(0, context=5, max_tokens=1))
+    scheduled(scheduler)
+    assert [(n, why) for _, n, why in processed(scheduler, 0).finished] == [(1, Reason.STOP)]
+
+
+@pytest.mark.parametrize(("foresee_length", "late"), [(True, [0, 0, 0]), (False, [0, 0, 1])])
+def test_an_end_by_length_is_foreseen_or_costs_a_late_row(*, foresee_length: bool, late: list[int]) -> None:
+    short, long = Request(0, 5, max_tokens=2, computed=True), Request(1, 5, max_tokens=9, computed=True)
+    scheduler = world(short, long, foresee_length=foresee_length)
+    scheduled(scheduler)
+    outputs = []
+    for _ in late:  # one step in flight, always
+        scheduled(scheduler)
+        outputs.append(processed(scheduler))
+    assert [o.late for o in outputs] == late
+    assert [o.finished for o in outputs] == [(), ((short, 2, Reason.LENGTH),), ()]
+
+
+@pytest.mark.parametrize("foresee_length", [True, False])
+def test_results_that_are_back_before_the_next_step_leave_no_row_late(*, foresee_length: bool) -> None:
+    scheduler = world(*(Request(i, 5, max_tokens=i + 1) for i in range(4)), foresee_length=foresee_length)
+    num_late = 0
+    while not scheduler.idle:
+        batch = scheduled(scheduler)
+        num_late += processed(scheduler, *(r.id for r in batch.members if r.id == 2)).late
+    assert num_late == 0
+
+
+def test_a_full_cache_makes_the_next_request_wait() -> None:
+    scheduler = world(Request(0, 5, max_tokens=2), Request(1, 5, max_tokens=2), num_blocks=3)
+    assert ids(scheduled(scheduler).members) == [0]
+    processed(scheduler)
+    assert ids(scheduled(scheduler).members) == [0]
+    assert scheduler.schedule() is None
+    processed(scheduler)
+    assert ids(scheduled(scheduler).members) == [1]
+
+
+def test_a_computed_request_waits_for_the_cache_and_for_a_row() -> None:
+    requests = [Request(i, 5, max_tokens=2, computed=True) for i in range(2)]
+    for scheduler in (world(*requests, num_blocks=3), world(*requests, max_rows=1)):
+        assert [ids(scheduled(scheduler).members) for _ in range(2)] == [[0], [0]]
+        processed(scheduler)
+        processed(scheduler)
+        assert ids(scheduled(scheduler).members) == [1]
+
+
+def test_rows_are_bounded_in_prefill_and_decode_together() -> None:
+    scheduler = world(*(Request(i, 5, max_tokens=3) for i in range(4)), max_rows=3)
+    assert ids(scheduled(scheduler).members) == [0, 1, 2]
+    assert [ids(scheduled(scheduler).members) for _ in range(2)] == [[0, 1, 2], [0, 1, 2]]
+    assert scheduler.num_running == 0  # their ends by length are foreseen: the rows are free again
+    assert ids(scheduled(scheduler).members) == [3]
+
+
+def test_a_request_that_can_never_fit_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"^request 0 needs 17 tokens of KV cache, which holds 16$"):
+        world(Request(0, context=8, max_tokens=8), num_blocks=4)
+
+
+@pytest.mark.parametrize(("max_rows", "prefill_tokens"), [(0, 1), (1, 0)])
+def test_a_scheduler_without_room_for_a_row_is_refused(max_rows: int, prefill_tokens: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, got {max_rows} and {prefill_tokens}$"):
+        Scheduler(KVCache(4), max_rows=max_rows, prefill_tokens=prefill_tokens)
+
+
+def test_results_come_back_in_launch_order_and_once() -> None:
+    scheduler = world(Request(0, 5, max_tokens=9))
+    first, second = scheduled(scheduler), scheduled(scheduler)
+    with pytest.raises(ValueError, match=r"^batch 1 is not the oldest in flight$"):
+        scheduler.process(second, result())
+    scheduler.process(first, result())
+    with pytest.raises(ValueError, match=r"^batch 0 is not the oldest in flight$"):
+        scheduler.process(first, result())
+
+
+Choice = Callable[[Sequence[Request]], list[Request]]
+
+
+@pytest.mark.parametrize(
+    ("choose", "message"),
+    [
+        (lambda waiting: list(waiting)[:4], r"^the policy chose 4 requests of 16 tokens, the budget is "),
+        (lambda waiting: list(waiting)[:3], r"^the policy chose 3 requests of 12 tokens, the budget is "),
+        (lambda waiting: [waiting[0], waiting[0]], r"^the policy chose requests \[0, 0\]: not all of them wait"),
+        (lambda _: [Request(99, 4, 4)], r"^the policy chose requests \[99\]: not all of them wait"),
+        (lambda waiting: [waiting[4]], r"^the policy chose requests \[4\]: not all of them wait"),
+        (lambda waiting: [waiting[1], waiting[3]], r"^request 3 needs 3 blocks, 2 are free$"),
+    ],
+    ids=["rows", "tokens", "twice", "unknown", "computed", "cache"],
+)
+def test_a_policy_that_breaks_the_rules_is_refused(choose: Choice, message: str) -> None:
+    def policy(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
+        assert (num_running, budget) == (0, Budget(tokens=10, rows=3, kv_tokens=20, page=4))
+        return choose(waiting)
+
+    scheduler = Scheduler(KVCache(5, page=4), policy=policy, max_rows=3, prefill_tokens=10)
+    scheduler.add((*(Request(i, 4, max_tokens=4) for i in range(4)), Request(4, 4, max_tokens=4, computed=True)))
+    with pytest.raises(ValueError, match=message):
+        scheduler.schedule()
+
+
+def test_a_policy_may_choose_out_of_order_and_the_others_keep_theirs() -> None:
+    def last(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
+        del num_running, budget
+        return [waiting[-1]]
+
+    scheduler = Scheduler(KVCache(64), policy=last)
+    scheduler.add(tuple(Request(i, 4, max_tokens=2) for i in range(3)))
+    assert ids(scheduled(scheduler).members) == [2]
+    assert ids(list(scheduler.waiting)) == [0, 1]
