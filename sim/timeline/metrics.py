@@ -1,0 +1,174 @@
+"""The quantities read from a timeline: step time, throughput, and where the device's idle time comes from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from sim.timeline.spans import Column, Delivery, Kind, Place, Timeline
+
+HOST_CAUSES = {
+    "receive": "schedule",
+    "schedule": "schedule",
+    "prepare": "prepare",
+    "enter stream": "launch",
+    "process": "process",
+}
+IDLE_PARTS = ("schedule", "prepare", "launch", "launch_latency", "wake_up", "process", "gap", "no_work")
+"""Causes of idle device time. The first six are time that the device waits through for its host: exposed host time."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepMetrics:
+    """One mode of a serving scenario, a step's share of each; times are nanoseconds.
+
+    ``step_ns`` is the mean interval between deliveries: of a closed batch, between deliveries of the full batch, the
+    first 3 and the last 2 left out (all there are when that leaves none); of an open loop, between all deliveries from
+    the first arrival on, waits for work included. ``busy_ns`` is the union of kernels, copies and memsets over the same
+    window, and ``idle`` splits the rest by cause, so that busy and idle add up to the step. ``launches`` are host calls
+    that enqueue, ``kernels`` those that ran, graph nodes included. ``tokens_per_s`` counts all tokens that reached
+    clients, from the first arrival to the last delivery; ``late_rows`` those that ran after their request had stopped.
+    """
+
+    step_ns: float
+    tokens_per_s: float
+    busy_ns: float
+    idle: dict[str, float]
+    launches: float
+    kernels: float
+    late_rows: int
+    steps: int
+    window: tuple[int, int]
+
+    @property
+    def device_busy(self) -> float:
+        """Share of the step that the device is busy."""
+        return self.busy_ns / self.step_ns
+
+    @property
+    def exposed_host_ns(self) -> float:
+        """Host time a step during which the device idles for lack of work."""
+        return sum(self.idle[part] for part in IDLE_PARTS[:6])
+
+
+def steady(deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """Deliveries that bound the steady steps: the first opens the window, each of the others ends a step."""
+    most = max((d.rows for d in deliveries if not d.prefill), default=0)
+    full = [d for d in deliveries if d.rows == most and not d.prefill]
+    return full[3:-2] if len(full) >= 7 else full
+
+
+def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
+    """The metrics of a serving run; raises ``ValueError`` when it delivered nothing."""
+    deliveries = timeline.deliveries
+    if not deliveries:
+        raise ValueError("the run delivered no step")
+    first_arrival = min((s.arrival for s in timeline.served), default=0)
+    bounds = steady(deliveries) if closed else []
+    if len(bounds) > 1:
+        start, end, counted_steps = bounds[0].time, bounds[-1].time, bounds[1:]
+    else:
+        start, end, counted_steps = first_arrival, deliveries[-1].time, list(deliveries)
+    steps = len(counted_steps)
+    busy = busy_intervals(timeline, start, end)
+    idle = idle_by_cause(timeline, busy, start, end)
+    numbers = np.array([d.step for d in counted_steps])
+    counted = np.isin(timeline.column("step"), numbers)
+    kinds, calls = timeline.column("kind"), timeline.column("correlation") != 0
+    tokens = sum(d.tokens for d in deliveries)
+    return StepMetrics(
+        step_ns=(end - start) / steps,
+        tokens_per_s=tokens * 1e9 / max(1, deliveries[-1].time - first_arrival),
+        busy_ns=int((busy[:, 1] - busy[:, 0]).sum()) / steps,
+        idle={cause: ns / steps for cause, ns in idle.items()},
+        launches=int((counted & (kinds == Kind.CALL) & calls).sum()) / steps,
+        kernels=int((counted & (kinds == Kind.KERNEL)).sum()) / steps,
+        late_rows=sum(d.rows - d.tokens for d in deliveries),
+        steps=steps,
+        window=(start, end),
+    )
+
+
+def busy_intervals(timeline: Timeline, start: int, end: int, rank: int = 0) -> Column:
+    """The union of a device's spans inside ``[start, end)``, as rows of (start, end) in order."""
+    device = _device_work(timeline, rank)
+    starts, ends = device[:, 1].clip(start, end), np.maximum.accumulate(device[:, 2].clip(start, end))
+    kept = ends > starts
+    starts, ends = starts[kept], ends[kept]
+    if not len(starts):
+        return np.empty((0, 2), dtype=np.int64)
+    opens = np.append(True, starts[1:] > ends[:-1])
+    closes = np.append(opens[1:], True)
+    return np.stack([starts[opens], ends[closes]], axis=1)
+
+
+def _device_work(timeline: Timeline, rank: int) -> Column:
+    tracks = [i for i, t in enumerate(timeline.tracks) if t.place is Place.STREAM and t.rank == rank]
+    work: Column = timeline.table[timeline.on_device & np.isin(timeline.column("track"), tracks)]
+    return work
+
+
+def idle_by_cause(timeline: Timeline, busy: Column, start: int, end: int, rank: int = 0) -> dict[str, int]:
+    """Split a device's idle time in ``[start, end)`` by cause; the parts add up to it exactly.
+
+    An idle interval ends with some device work. Until the call that launched this work returned, the device idled for
+    what the launching thread was doing; after that, for the latency to an idle device, or, if the call had returned
+    before the interval began, for a gap that the device itself makes. A device without any work has no work.
+    """
+    edges = np.concatenate([[start], busy.ravel(), [end]]).reshape(-1, 2)
+    idle = edges[edges[:, 1] > edges[:, 0]]
+    parts = dict.fromkeys(IDLE_PARTS, 0)
+    device = _device_work(timeline, rank)
+    if not len(device):
+        parts["no_work"] = int((idle[:, 1] - idle[:, 0]).sum())
+        return parts
+    returned, thread = _launching_calls(timeline, device, idle[:, 1])
+    starved_until = np.clip(returned, idle[:, 0], idle[:, 1])
+    waiting = returned > idle[:, 0]
+    rest = idle[:, 1] - starved_until
+    parts["launch_latency"] = int(rest[waiting].sum())
+    parts["gap"] = int(rest[~waiting].sum())
+    for number in np.unique(thread):
+        mine = thread == number
+        for cause, ns in _host_activity(timeline, int(number), idle[mine, 0], starved_until[mine]).items():
+            parts[cause] += ns
+    return parts
+
+
+def _launching_calls(timeline: Timeline, device: Column, times: Column) -> tuple[Column, Column]:
+    """For each time, when the call returned whose work starts there or next, and the track of its thread."""
+    kinds, correlations = timeline.column("kind"), timeline.column("correlation")
+    calls = timeline.table[(kinds == Kind.CALL) & (correlations != 0)]
+    by_id = calls[np.argsort(calls[:, 5], kind="stable")]
+    work = device[np.searchsorted(device[:, 1], times).clip(max=len(device) - 1)]
+    found = np.searchsorted(by_id[:, 5], work[:, 5]).clip(max=len(by_id) - 1)
+    late = times > device[-1, 1]  # nothing starts any more: the thread's own time until the end
+    return np.where(late, times, by_id[found, 2]), by_id[found, 0]
+
+
+def _host_activity(timeline: Timeline, track: int, starts: Column, ends: Column) -> dict[str, int]:
+    """What a thread did during some intervals, in nanoseconds a cause; what no span covers counts as no work."""
+    mine = timeline.table[timeline.column("track") == track]
+    cause_of = {Kind.CALL: "launch", Kind.WAIT: "wake_up", Kind.NO_WORK: "no_work"}
+    causes = np.array(
+        [cause_of.get(Kind(kind)) or HOST_CAUSES.get(timeline.names[name], "process") for kind, name in mine[:, 3:5]]
+    )
+    total = int((ends - starts).sum())
+    parts: dict[str, int] = {}
+    for cause in np.unique(causes):
+        spans = mine[causes == cause]
+        before = np.append(0, np.cumsum(spans[:, 2] - spans[:, 1]))
+
+        def covered(times: Column, spans: Column = spans, before: Column = before) -> Column:
+            """Time that the spans cover before each of ``times``; a thread's spans do not overlap."""
+            at = np.searchsorted(spans[:, 1], times, side="right")
+            last = (at - 1).clip(min=0)
+            inside = np.minimum(times, spans[last, 2]) - spans[last, 1]
+            result: Column = np.where(at > 0, before[last] + inside, 0)
+            return result
+
+        parts[str(cause)] = int((covered(ends) - covered(starts)).sum())
+    parts["no_work"] = parts.get("no_work", 0) + total - sum(parts.values())
+    return parts

@@ -1,0 +1,171 @@
+"""Timelines as columns: every machine appends spans to a ``Recorder`` and hands out a ``Timeline``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import IntEnum
+from functools import cached_property
+from struct import Struct
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.serving.batch import Outputs, Phase
+
+Column = npt.NDArray[np.int64]
+FIELDS = ("track", "start", "end", "kind", "name", "correlation", "step")
+_pack = Struct(f"={len(FIELDS)}q").pack  # the cheapest way to append to a column store, a quarter of array.extend
+
+
+class Kind(IntEnum):
+    """What a span is. The first three occupy the device; the others are a host thread's time."""
+
+    KERNEL = 0
+    MEMCPY = 1
+    MEMSET = 2
+    HOST = 3  # work of the server: receive, schedule, prepare, process
+    CALL = 4  # a call of the CUDA runtime, the time it blocks on a full queue included
+    WAIT = 5  # synchronize: until the event fires, and the wake-up after it
+    NO_WORK = 6  # blocked until a request arrives
+
+
+DEVICE_KINDS = (Kind.KERNEL, Kind.MEMCPY, Kind.MEMSET)
+
+
+class Place(IntEnum):
+    """What a track stands for."""
+
+    HOST_THREAD = 0
+    STREAM = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Track:
+    """A row of the timeline: a host thread or a stream of one rank's device."""
+
+    name: str
+    place: Place
+    rank: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """A request from arrival to its last token; times in nanoseconds, ``reason`` is why it ended."""
+
+    request: int
+    arrival: int
+    first: int
+    last: int
+    tokens: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One step's outputs reaching the clients.
+
+    ``time`` is nanoseconds; ``rows`` counts the batch's rows, ``tokens`` those that reached a client (a row that ran
+    after its request had stopped delivers none); ``prefill`` tells a prefill step.
+    """
+
+    time: int
+    step: int
+    rows: int
+    tokens: int
+    prefill: bool
+
+
+class Recorder:
+    """Collects spans while a machine runs; appending is the machine's hot path."""
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+        self.names: list[str] = []
+        self.deliveries: list[Delivery] = []
+        self.served: list[Served] = []
+        self._first: dict[int, int] = {}
+        self._ids: dict[str, int] = {}
+        self._data = bytearray()
+        self._correlation = 0
+
+    def track(self, name: str, place: Place, rank: int = 0) -> int:
+        """Add a row to the timeline and return its number."""
+        self.tracks.append(Track(name, place, rank))
+        return len(self.tracks) - 1
+
+    def name(self, text: str) -> int:
+        """The number of a name, the same for equal texts."""
+        number = self._ids.get(text)
+        if number is None:
+            number = self._ids[text] = len(self.names)
+            self.names.append(text)
+        return number
+
+    def correlate(self, count: int = 1) -> int:
+        """The first of ``count`` fresh correlation ids; one ties a launching call to what it launched."""
+        self._correlation += count
+        return self._correlation - count + 1
+
+    def span(
+        self, track: int, start: int, end: int, kind: int, name: int, correlation: int = 0, step: int = -1
+    ) -> None:
+        """Append one span; times in nanoseconds, ``correlation`` 0 for none, ``step`` -1 for none."""
+        self._data += _pack(track, start, end, kind, name, correlation, step)
+
+    def emit(self, outputs: Outputs, now: int) -> None:
+        """Stamp a step's outputs as they reach the clients."""
+        batch = outputs.batch
+        prefill = batch.phase is Phase.PREFILL
+        self.deliveries.append(Delivery(now, batch.index, batch.rows, outputs.tokens, prefill))
+        for request in outputs.first:
+            self._first[request.id] = now
+        for request, tokens, reason in outputs.finished:
+            first = self._first.pop(request.id)
+            self.served.append(Served(request.id, request.arrival, first, now, tokens, reason.value))
+
+    def timeline(self) -> Timeline:
+        """Everything recorded so far, sorted by start within the order of recording."""
+        table = np.frombuffer(bytes(self._data), dtype=np.int64).reshape(-1, len(FIELDS))
+        order = np.argsort(table[:, 1], kind="stable")
+        return Timeline(tuple(self.tracks), tuple(self.names), table[order], tuple(self.deliveries), tuple(self.served))
+
+
+@dataclass(frozen=True)
+class Timeline:
+    """Spans of host threads and streams, as an integer table whose columns are ``FIELDS``.
+
+    Times are nanoseconds from the start of the run. ``kind`` holds a ``Kind``, ``name`` an index into ``names``.
+    A graph's kernels carry the correlation id of the one call that launched them.
+    """
+
+    tracks: tuple[Track, ...]
+    names: tuple[str, ...]
+    table: Column = field(repr=False)
+    deliveries: tuple[Delivery, ...] = field(default=(), repr=False)
+    served: tuple[Served, ...] = field(default=(), repr=False)
+
+    def column(self, name: str) -> Column:
+        """One of ``FIELDS``; all columns share the order of the table."""
+        column: Column = self.table[:, FIELDS.index(name)]
+        return column
+
+    @cached_property
+    def on_device(self) -> npt.NDArray[np.bool_]:
+        """Which spans occupy a device."""
+        return self.column("kind") <= Kind.MEMSET
+
+    def window(self, start: int, end: int) -> Timeline:
+        """The spans that touch ``[start, end)``, uncut, and the deliveries inside it."""
+        inside = (self.column("end") > start) & (self.column("start") < end)
+        deliveries = tuple(d for d in self.deliveries if start <= d.time < end)
+        return Timeline(self.tracks, self.names, self.table[inside], deliveries, self.served)
+
+    def on_track(self, name: str) -> Column:
+        """Rows of the table that lie on the track of this name, in time order."""
+        number = next(i for i, t in enumerate(self.tracks) if t.name == name)
+        rows: Column = self.table[self.column("track") == number]
+        return rows
+
+    def span_names(self, rows: Column) -> list[str]:
+        """The names of some rows of the table."""
+        return [self.names[i] for i in rows[:, FIELDS.index("name")]]
