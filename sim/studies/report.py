@@ -1,0 +1,91 @@
+"""What ``run`` prints: one table, and under it why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim.studies.results import Results
+from sim.studies.why import BreakEven, Waterfall
+
+
+def print_results(console: Console, results: Results) -> None:
+    """The table of all modes; for serving, the waterfall of the gain and the break-evens."""
+    loaded = results.loaded
+    console.print(Text(loaded.scenario.title, style="bold"))
+    profile = loaded.profile
+    measured = f"{profile.provenance.gpu}, torch {profile.provenance.torch}, {profile.provenance.date}"
+    program = loaded.scenario.kind == "program"
+    what = [] if program or loaded.model is None else [f"model {getattr(loaded.model, 'name', 'timer')}"]
+    what += [f"engine {loaded.engine.name}", f"profile {profile.name} ({measured})"]
+    console.print(Text("predicted for " + ", ".join(what), style="dim"), soft_wrap=True)
+    if results.changes:
+        console.print(Text("with " + ", ".join(results.changes), style="dim"), soft_wrap=True)
+    console.print(_program_table(results.modes) if program else _serving_table(results))
+    if results.waterfall is not None:
+        console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
+        if results.break_evens:
+            console.print(break_even_sentence(results.break_evens), soft_wrap=True)
+    if results.speedup_of != "step time" and not program:
+        console.print(Text(f"speedup is the ratio of {results.speedup_of}", style="dim"))
+
+
+def waterfall_sentence(waterfall: Waterfall) -> str:
+    """Such as ``overlap-graph is 1.84x serial-eager = fewer launches 1.41 x smaller gaps 1.12 x ...``."""
+    factors = " x ".join(f"{factor.cause} {float(factor.gain):.3f}" for factor in waterfall.factors)
+    return f"{waterfall.target} is {float(waterfall.gain):.3f}x {waterfall.base} = {factors}"
+
+
+def break_even_sentence(points: list[BreakEven]) -> str:
+    """All break-evens on one line."""
+    return "; ".join(point.text for point in points)
+
+
+def _serving_table(results: Results) -> Table:
+    open_loop = results.loaded.scenario.workload.batch is None  # type: ignore[union-attr]
+    table = _table("mode", "step", "tokens/s", "device busy", "exposed host", "speedup")
+    if open_loop:
+        table.add_column("TTFT p50", justify="right")
+        table.add_column("TPOT mean", justify="right")
+    for mode, found in results.modes.items():
+        cells = [
+            mode,
+            time(found["step_us"]),
+            f"{found['tokens_per_s']:,.0f}",
+            f"{found['device_busy']:.1%}",
+            time(found["exposed_host_us"]),
+            f"{found['speedup']:.2f}x",
+        ]
+        if open_loop:
+            cells += [time(found["ttft_p50_us"]), time(found["tpot_mean_us"])]
+        table.add_row(*cells)
+    return table
+
+
+def _program_table(modes: dict[str, dict[str, Any]]) -> Table:
+    table = _table("mode", "total", "host", "device", "launches", "kernels", "speedup")
+    for mode, found in modes.items():
+        times = (time(found[key]) for key in ("total_us", "host_us", "device_us"))
+        table.add_row(mode, *times, f"{found['launches']:,}", f"{found['kernels']:,}", f"{found['speedup']:.2f}x")
+    return table
+
+
+def _table(first: str, *others: str) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    table.add_column(first)
+    for name in others:
+        table.add_column(name, justify="right")
+    return table
+
+
+def time(microseconds: float) -> str:
+    """A time in the unit that keeps it readable: four significant digits in us, ms or s."""
+    for limit, unit, factor in ((1e3, "us", 1.0), (1e6, "ms", 1e3), (float("inf"), "s", 1e6)):
+        if abs(microseconds) < limit:
+            value = microseconds / factor
+            digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
+            return f"{value:.{digits}f} {unit}"
+    raise AssertionError

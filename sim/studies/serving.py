@@ -1,0 +1,165 @@
+"""A serving scenario on the reference machine, one mode at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from scenarios.engine import EnginePreset
+from scenarios.errors import Problem, ScenarioError
+from scenarios.loader import LoadedScenario
+from scenarios.model import ModelShape, TimerModel
+from scenarios.profile import Profile
+from scenarios.scenario import Serving
+from sim.effects import Loop
+from sim.loops import naive_loop, overlap_loop, serial_loop
+from sim.machine.calls import HostCosts
+from sim.machine.constants import Constants
+from sim.machine.machine import Lowering, Machine
+from sim.program.durations import Durations
+from sim.program.lowering import PAGE, TimerLowering, TransformerLowering
+from sim.serving.buckets import Buckets
+from sim.serving.future_map import SlotRing
+from sim.serving.kv_cache import KVCache
+from sim.serving.policies import POLICIES
+from sim.serving.scheduler import Scheduler
+from sim.serving.server import Server
+from sim.studies.workload import build_source
+from sim.timeline.spans import Timeline
+
+MEMORY_SHARE = 0.9  # of the device's memory that an engine plans with, as vLLM's default; the rest is the framework's
+BATCHES_IN_RING = 4
+"""Slots for so many full batches: two steps hold slots at once, and pieces do not wrap, so three could overrun."""
+
+LOOPS: dict[str, Callable[[Server], Loop[None]]] = {
+    "naive": naive_loop,
+    "serial-eager": serial_loop,
+    "serial-graph": serial_loop,
+    "overlap-eager": overlap_loop,
+    "overlap-graph": overlap_loop,
+}
+
+
+@dataclass(frozen=True)
+class ServingRun:
+    """A scenario with everything a run depends on; ``replace`` a field to ask what if.
+
+    ``scale`` multiplies every host time on top of the scenario's, ``constants`` are the machine's, ``buckets`` the
+    captured graphs; ``free_slots`` leaves the FutureMap's kernels out.
+    """
+
+    source: str
+    scenario: Serving
+    model: ModelShape | TimerModel
+    profile: Profile
+    engine: EnginePreset
+    constants: Constants
+    buckets: tuple[int, ...]
+    scale: float
+    seed: int = 0
+    free_slots: bool = False
+
+    @classmethod
+    def of(cls, loaded: LoadedScenario, seed: int = 0) -> ServingRun:
+        """The run that a loaded scenario asks for."""
+        scenario = loaded.scenario
+        assert isinstance(scenario, Serving)
+        assert loaded.model is not None
+        return cls(
+            loaded.source,
+            scenario,
+            loaded.model,
+            loaded.profile,
+            loaded.engine,
+            Constants.of(loaded.profile),
+            loaded.engine.buckets,
+            scenario.host.scale,
+            seed,
+        )
+
+    def with_batch(self, batch: int) -> ServingRun:
+        """The same scenario with another closed batch."""
+        workload = self.scenario.workload.model_copy(update={"batch": batch})
+        return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
+
+    def with_output(self, tokens: int) -> ServingRun:
+        """The same scenario with another number of output tokens."""
+        workload = self.scenario.workload.model_copy(update={"output_tokens": tokens})
+        return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
+
+    def timeline(self, mode: str) -> Timeline:
+        """Run one mode; raises ``ScenarioError`` when the model or a request does not fit into the device's memory."""
+        machine = Machine(
+            self._costs(),
+            self._lowering(),
+            quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
+            seed=self.seed,
+        )
+        batch = self.scenario.workload.batch
+        if batch is not None and 1 <= self.largest_batch < batch:
+            message = (
+                f"found {batch}, expected at most {self.largest_batch}: no more such requests fit into the KV cache"
+            )
+            raise ScenarioError([Problem(self.source, "workload.batch", message)])
+        foreseen = not self.engine.late_stop_token
+        source = build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
+        try:
+            return machine.run({"scheduler": LOOPS[mode](self.server(mode))}, source)
+        except ValueError as error:
+            raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
+
+    def _costs(self) -> HostCosts:
+        host, framework = self.engine.host, self.engine.framework
+        work = {
+            name: (cost.base, cost.per_row, cost.per_token)
+            for name in ("receive", "schedule", "prepare", "process")
+            for cost in [getattr(host, name)]
+        }
+        return HostCosts(
+            self.constants, framework.by_kind, framework.default, work, self.scale, self.scenario.host.extra
+        )
+
+    def _lowering(self) -> Lowering:
+        scale = self.scenario.kernels.scale
+        if isinstance(self.model, TimerModel):
+            return TimerLowering(self.model, scale)
+        return TransformerLowering(self.model, self.engine, Durations(self.profile, scale), free_slots=self.free_slots)
+
+    def server(self, mode: str, blocks: int | None = None) -> Server:
+        """The server of one mode, with as many cache blocks as the device has room for unless told otherwise."""
+        settings = self.scenario.engine
+        batch = self.scenario.workload.batch
+        max_rows = max(settings.max_batch, batch or 0)
+        scheduler = Scheduler(
+            KVCache(self._kv_blocks() if blocks is None else blocks, PAGE),
+            policy=POLICIES[settings.policy],
+            max_rows=max_rows,
+            prefill_tokens=settings.prefill_tokens,
+            foresee_length=not self.engine.late_stop_length,
+        )
+        ring = (
+            SlotRing(BATCHES_IN_RING * max_rows)
+            if mode.startswith("overlap") and self.engine.future_map == "ring"
+            else None
+        )
+        return Server(scheduler, Buckets(self.buckets) if mode.endswith("graph") else None, ring)
+
+    def _kv_blocks(self) -> int:
+        if isinstance(self.model, TimerModel):
+            return 1 << 40  # a timer has no cache to fill
+        room = int(self.profile.device.memory * MEMORY_SHARE) - self.model.weight_bytes
+        blocks = room // (PAGE * self.model.kv_bytes_per_token)
+        if blocks < 1:
+            have, limit = self.model.weight_bytes / 2**30, self.profile.device.memory * MEMORY_SHARE / 2**30
+            message = (
+                f"{self.model.name} has {have:.1f} GiB of weights, "
+                f"{MEMORY_SHARE:.0%} of the memory of {self.profile.name} is {limit:.1f} GiB"
+            )
+            raise ScenarioError([Problem(self.source, "model", message)])
+        return blocks
+
+    @property
+    def largest_batch(self) -> int:
+        """How many requests of the workload fit into the KV cache together."""
+        workload = self.scenario.workload
+        return self._kv_blocks() // -(-(workload.context + workload.output_tokens + 1) // PAGE)

@@ -1,0 +1,163 @@
+"""Why a mode gains: factors that multiply to the gain, and where the gain ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from itertools import pairwise
+
+from sim.studies.serving import ServingRun
+from sim.timeline.metrics import step_metrics
+
+PAYS = Fraction(101, 100)  # a gain below one per cent is no gain that anybody would change an engine for
+LARGEST_BATCH = 512
+SHORT_OUTPUT = 12  # steps that break-even runs decode: enough for a steady step, cheap enough to run dozens of
+
+
+@dataclass(frozen=True, slots=True)
+class Factor:
+    """One cause and how many times faster it makes a step; below 1 it costs."""
+
+    cause: str
+    gain: Fraction
+
+
+@dataclass(frozen=True, slots=True)
+class Waterfall:
+    """The gain of ``target`` over ``base`` as a product of factors, exactly."""
+
+    base: str
+    target: str
+    gain: Fraction
+    factors: tuple[Factor, ...]
+
+
+def step_time(run: ServingRun, mode: str) -> Fraction:
+    """The mean steady step in nanoseconds, exact."""
+    found = step_metrics(run.timeline(mode))
+    start, end = found.window
+    return Fraction(end - start, found.steps)
+
+
+def waterfall(run: ServingRun, base: str, target: str) -> Waterfall:
+    """Turn ``base`` into ``target`` one mechanism at a time; each factor is a ratio of two simulated steps.
+
+    The order is: launch a graph in place of its kernels, with the gaps that a stream has and a bucket of exactly the
+    batch's size; give it a graph's gaps; give it the captured buckets; hide the host's work behind the device; pay
+    for the FutureMap's kernels. A factor depends on what came before it, the product does not. Raises ``ValueError``
+    for a way that is not from serial or eager towards overlap or graphs.
+    """
+    stages: list[tuple[str, Fraction]] = [("", step_time(run, base))]
+    mode = base
+    if base.endswith("eager") and target.endswith("graph"):
+        mode = base.replace("eager", "graph")
+        constants = run.constants
+        same_gaps = replace(constants, graph_gap=constants.stream_gap, graph_join_gap=constants.stream_gap)
+        exact = replace(run, buckets=_exact(run))
+        stages.append(("fewer launches", step_time(replace(exact, constants=same_gaps), mode)))
+        stages.append(("smaller gaps", step_time(exact, mode)))
+        if _exact(run) != run.buckets:
+            stages.append(("padding to the bucket", step_time(run, mode)))
+    if base.startswith("serial") and target.startswith("overlap"):
+        mode = mode.replace("serial", "overlap")
+        stages.append(("hidden host work", step_time(replace(run, free_slots=True), mode)))
+        stages.append(("FutureMap kernels", step_time(run, mode)))
+    if mode != target:
+        raise ValueError(f"no waterfall leads from {base} to {target}")
+    factors = tuple(Factor(cause, before / after) for (_, before), (cause, after) in pairwise(stages))
+    return Waterfall(base, target, stages[0][1] / stages[-1][1], factors)
+
+
+def _exact(run: ServingRun) -> tuple[int, ...]:
+    """The buckets with one of the closed batch's own size among them."""
+    batch = run.scenario.workload.batch
+    return run.buckets if batch is None else tuple(sorted({*run.buckets, batch}))
+
+
+@dataclass(frozen=True, slots=True)
+class BreakEven:
+    """Where a gain ends: a sentence, and the number in it (None when there is no such point in the range)."""
+
+    name: str
+    value: float | None
+    text: str
+
+
+def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
+    """The batch above which overlap and graphs stop paying, and the host that would make graphs superfluous.
+
+    Batches are searched in powers of two up to 512 and then by bisection; contexts and everything else stay. Only
+    for a closed batch, where a step has a size.
+    """
+    if run.scenario.workload.batch is None:
+        return []
+    short = run.with_output(SHORT_OUTPUT)
+    found = []
+    if {"serial-graph", "overlap-graph"} <= set(modes):
+        found.append(_batch_limit(short, "overlap", "serial-graph", "overlap-graph"))
+    elif {"serial-eager", "overlap-eager"} <= set(modes):
+        found.append(_batch_limit(short, "overlap", "serial-eager", "overlap-eager"))
+    if {"serial-eager", "serial-graph"} <= set(modes):
+        found.append(_batch_limit(short, "graphs", "serial-eager", "serial-graph"))
+        found.append(_host_that_equals_graphs(short))
+    return found
+
+
+def _batch_limit(run: ServingRun, what: str, without: str, with_it: str) -> BreakEven:
+    def pays(batch: int) -> bool:
+        sized = run.with_batch(batch)
+        return step_time(sized, without) >= PAYS * step_time(sized, with_it)
+
+    batch = run.scenario.workload.batch
+    assert batch is not None
+    verb = "stops" if what == "overlap" else "stop"
+    if not pays(batch):
+        smaller = _search(1, batch, pays) if batch > 1 and pays(1) else None
+        text = (
+            f"{what} {verb} paying above batch {smaller}"
+            if smaller
+            else f"{what} {'gains' if what == 'overlap' else 'gain'} less than 1 % at every batch up to {batch}"
+        )
+        return BreakEven(f"{what}_batch", smaller, text)
+    largest = max(batch, min(LARGEST_BATCH, run.largest_batch))
+    high = batch
+    while high < largest and pays(min(high * 2, largest)):
+        high = min(high * 2, largest)
+    if high >= largest:
+        fits = ", the largest that fits" if high == run.largest_batch else ""
+        text = f"{what} still {'pays' if what == 'overlap' else 'pay'} at batch {high}{fits}"
+        return BreakEven(f"{what}_batch", None, text)
+    limit = _search(high, min(high * 2, largest), pays)
+    reason = ", the largest bucket" if limit == run.buckets[-1] else ""
+    return BreakEven(f"{what}_batch", limit, f"{what} {verb} paying above batch {limit}{reason}")
+
+
+def _search(low: int, high: int, holds: Callable[[int], bool]) -> int:
+    """The last number that holds between ``low``, which does, and ``high``, which does not."""
+    while high - low > 1:
+        middle = (low + high) // 2
+        low, high = (middle, high) if holds(middle) else (low, middle)
+    return low
+
+
+def _host_that_equals_graphs(run: ServingRun) -> BreakEven:
+    """How many times faster a host would have to be for eager launching to be as fast as graphs are on this one."""
+    goal = step_time(run, "serial-graph")
+
+    def step(speed: float) -> Fraction:
+        return step_time(replace(run, scale=run.scale / speed), "serial-eager")
+
+    name = "host_speed_that_equals_graphs"
+    if step(1.0) <= goal:
+        return BreakEven(name, 1.0, "this host already launches as fast as graphs do")
+    high = 1.0
+    while step(high) > goal:
+        high *= 2
+        if high > 256:
+            return BreakEven(name, None, "not even a host without cost would equal graphs, whose gaps are smaller")
+    low = high / 2
+    while high - low > 0.02 * low:
+        middle = (low + high) / 2
+        low, high = (low, middle) if step(middle) <= goal else (middle, high)
+    return BreakEven(name, high, f"a host {high:.1f}x faster would equal graphs")

@@ -1,0 +1,114 @@
+"""Why a mode gains: factors that multiply to the gain, and where it ends."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from fractions import Fraction
+from math import prod
+
+import pytest
+from serving_worlds import tiny
+
+from scenarios.loader import load_scenario
+from sim.studies.serving import ServingRun
+from sim.studies.why import break_evens, step_time, waterfall
+
+WAYS = [
+    ("serial-eager", "serial-graph", ["fewer launches", "smaller gaps"]),
+    ("serial-eager", "overlap-eager", ["hidden host work", "FutureMap kernels"]),
+    ("serial-graph", "overlap-graph", ["hidden host work", "FutureMap kernels"]),
+    ("overlap-eager", "overlap-graph", ["fewer launches", "smaller gaps"]),
+    ("serial-eager", "overlap-graph", ["fewer launches", "smaller gaps", "hidden host work", "FutureMap kernels"]),
+]
+RUN = ServingRun.of(tiny(batch=4))
+
+
+@pytest.mark.parametrize(("base", "target", "causes"), WAYS)
+@pytest.mark.parametrize("overrides", [(), ("host.jitter=true", "workload.stop_share=0.5", "engine.preset=pytorch")])
+def test_the_factors_multiply_to_the_gain_exactly(
+    base: str, target: str, causes: list[str], overrides: tuple[str, ...]
+) -> None:
+    run = ServingRun.of(tiny(*overrides, batch=4))
+    found = waterfall(run, base, target)
+    assert [factor.cause for factor in found.factors] == causes
+    assert prod((factor.gain for factor in found.factors), start=Fraction(1)) == found.gain
+    assert found.gain == step_time(run, base) / step_time(run, target)
+
+
+def test_padding_is_a_factor_when_no_bucket_has_the_batchs_size_and_costs() -> None:
+    found = waterfall(ServingRun.of(tiny("engine.buckets=[1, 64]", batch=3)), "serial-eager", "serial-graph")
+    assert [factor.cause for factor in found.factors] == ["fewer launches", "smaller gaps", "padding to the bucket"]
+    assert found.factors[2].gain < 1
+
+
+def test_graphs_win_by_both_launches_and_gaps_and_the_future_maps_kernels_cost() -> None:
+    run = replace(RUN, scale=0.1)
+    gains = {factor.cause: factor.gain for factor in waterfall(run, "serial-eager", "overlap-graph").factors}
+    assert gains["fewer launches"] > 1
+    assert gains["smaller gaps"] > 1
+    assert gains["hidden host work"] > 1
+    assert gains["FutureMap kernels"] < 1
+
+
+def test_overlap_loses_where_the_host_is_slower_than_the_device() -> None:
+    """It launches more than a serial step does, and a model this small leaves it nothing to hide that behind."""
+    gains = {factor.cause: factor.gain for factor in waterfall(RUN, "serial-graph", "overlap-graph").factors}
+    assert gains["hidden host work"] < 1
+
+
+def test_timers_have_neither_launches_to_save_nor_kernels_of_a_future_map() -> None:
+    loaded = load_scenario("sleep-overlap", ["engine.modes=serial-eager,overlap-graph", "workload.output_tokens=12"])
+    found = waterfall(ServingRun.of(loaded), "serial-eager", "overlap-graph")
+    assert [factor.gain for factor in found.factors if factor.cause != "hidden host work"] == [1, 1, 1]
+    assert found.gain > Fraction(3, 2)
+
+
+@pytest.mark.parametrize(
+    ("base", "target"),
+    [("overlap-graph", "serial-eager"), ("serial-graph", "overlap-eager"), ("naive", "serial-eager")],
+)
+def test_no_waterfall_leads_backwards(base: str, target: str) -> None:
+    with pytest.raises(ValueError, match=f"no waterfall leads from {base} to {target}"):
+        waterfall(RUN, base, target)
+
+
+def test_graphs_stop_paying_above_the_largest_bucket() -> None:
+    run = ServingRun.of(tiny("engine.buckets=[1, 2, 4, 8, 16]", batch=4))
+    overlap, graphs, _ = break_evens(run, ("serial-eager", "serial-graph", "overlap-graph"))
+    assert (graphs.name, graphs.value) == ("graphs_batch", 16)
+    assert graphs.text == "graphs stop paying above batch 16, the largest bucket"
+    assert overlap.name == "overlap_batch"
+
+
+def test_a_batch_beyond_the_search_that_still_pays_is_not_said_to_be_the_limit() -> None:
+    run = ServingRun.of(load_scenario("sleep-overlap", ["workload.batch=600"]))
+    (found,) = break_evens(run, ("serial-eager", "overlap-eager"))
+    assert (found.value, found.text) == (None, "overlap still pays at batch 600")
+
+
+def test_a_batch_that_does_not_pay_is_searched_downwards() -> None:
+    run = ServingRun.of(tiny("engine.buckets=[1, 2, 4]", batch=8))
+    (found, _) = break_evens(run, ("serial-eager", "serial-graph"))
+    assert found.text == "graphs stop paying above batch 4"
+
+
+def test_overlap_with_nothing_to_hide_gains_nothing_at_any_batch() -> None:
+    loaded = load_scenario("sleep-overlap", ["host.scale=0", "model.step=1s"])
+    (found,) = break_evens(ServingRun.of(loaded), ("serial-eager", "overlap-eager"))
+    assert (found.value, found.text) == (None, "overlap gains less than 1 % at every batch up to 4")
+
+
+def test_a_host_as_fast_as_was_found_equals_graphs_and_a_slower_one_does_not() -> None:
+    no_gaps = replace(RUN, constants=replace(RUN.constants, stream_gap=RUN.constants.graph_gap))
+    *_, found = break_evens(no_gaps, ("serial-eager", "serial-graph"))
+    assert found.name == "host_speed_that_equals_graphs"
+    assert found.value is not None
+    goal = step_time(no_gaps.with_output(12), "serial-graph")
+    speeds = (found.value, found.value / 1.03)
+    fast, slow = (step_time(replace(no_gaps, scale=1 / speed).with_output(12), "serial-eager") for speed in speeds)
+    assert fast <= goal < slow
+
+
+def test_there_are_no_break_evens_without_a_batch() -> None:
+    run = ServingRun.of(load_scenario("decode-qwen3-0.6b", ["workload.rate=10/s"]))
+    assert break_evens(run, ("serial-eager", "serial-graph")) == []
