@@ -1,0 +1,1 @@
+"""Measuring one GPU and its host, and fitting a hardware profile to what was measured."""

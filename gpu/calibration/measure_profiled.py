@@ -1,0 +1,77 @@
+"""Durations of kernels and the gaps between them as the profiler stamps them, written to ``profiled.json``.
+
+``python -m gpu.calibration.measure_profiled OUT_DIR``, in a process of its own and never timed: a profiler that has
+run once slows its process for good. Times are microseconds.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from functools import partial
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.profiler import ProfilerActivity, profile
+
+from gpu.calibration.clock import BF16, DEV, capture, cycles_per_us, rand, repeated, sleep_us, summary
+
+KERNELS = 50
+"""Of one kind, one after the other."""
+
+
+def profiled(scratch: Path) -> dict[str, Any]:
+    """Five kernels in a stream and in a graph. The folder ``scratch`` holds a trace in between."""
+    cycles_per_us()
+    x, y = torch.randn(1024, device=DEV), torch.randn(1024, device=DEV)
+    a, b, c = rand(64, 64), rand(64, 64), torch.empty(64, 64, device=DEV, dtype=BF16)
+    w, h, o = rand(1024, 1024), rand(64, 1024), torch.empty(64, 1024, device=DEV, dtype=BF16)
+    m, n, p = rand(1024, 1024), rand(1024, 1024), torch.empty(1024, 1024, device=DEV, dtype=BF16)
+    bodies: dict[str, Callable[[], Any]] = {
+        "add_out": partial(torch.add, x, y, out=x),
+        "mm_out": partial(torch.mm, a, b, out=c),
+        "mm64x1024": partial(torch.mm, h, w, out=o),
+        "mm1024": partial(torch.mm, m, n, out=p),
+        "sleep5us": partial(sleep_us, 5),
+    }
+    trains = {name: repeated([body], KERNELS) for name, body in bodies.items()}
+    graphs = {name: capture(train) for name, train in trains.items()}
+    out: dict[str, Any] = {}
+    for name, train in trains.items():
+        for kind, run in (("stream", train), ("graph", graphs[name].replay)):
+            events = _kernels(run, scratch / "trace.json")[-KERNELS:]
+            gaps = [after["ts"] - (before["ts"] + before["dur"]) for before, after in pairwise(events)]
+            out[f"{name}_{kind}"] = {
+                "dur": summary([e["dur"] for e in events]),
+                "gap": summary(gaps),
+                "grid": events[-1]["args"].get("grid"),
+                "name": events[-1]["name"][:80],
+            }
+    return out
+
+
+def _kernels(run: Callable[[], Any], trace: Path) -> list[dict[str, Any]]:
+    """The kernels that a call launches behind a sleep, in the order in which they ran."""
+    torch.cuda.synchronize()
+    with profile(activities=[ProfilerActivity.CUDA]) as prof:
+        sleep_us(2000)
+        run()
+        torch.cuda.synchronize()
+    prof.export_chrome_trace(str(trace))
+    events = [e for e in json.loads(trace.read_text())["traceEvents"] if e.get("cat") == "kernel"]
+    trace.unlink()
+    return sorted(events, key=lambda e: float(e["ts"]))
+
+
+def main() -> None:
+    """Measure into the folder that is named on the command line."""
+    out = Path(sys.argv[1])
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "profiled.json").write_text(json.dumps(profiled(out), indent=1))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,122 @@
+"""From a batch to the integer table that its step reads."""
+
+from __future__ import annotations
+
+from collections import deque
+
+import numpy as np
+import numpy.typing as npt
+
+from gpu.model.meta import LENGTH, PAGE, POSITION, SCRATCH, SLOT, TABLE, TOKEN
+from sim.serving.batch import Batch
+from sim.serving.future_map import reference
+from sim.serving.kv_cache import KVCache
+from sim.serving.request import Request
+
+Table = npt.NDArray[np.int32]
+
+
+class Inputs:
+    """Fills the rows of steps. Rows that stay from step to step advance by vector operations.
+
+    ``sampled`` holds each request's tokens as their steps are processed, late ones included; a token that is still in
+    flight is named by its slot. The cache's page 0 is scratch, so a request's block b lies in page b + 1.
+    """
+
+    def __init__(self, kv: KVCache, rows: int, pages: int, vocab: int) -> None:
+        self._kv = kv
+        self._vocab = vocab
+        self._rows = np.zeros((rows, TABLE + pages), np.int32)
+        self._members: tuple[Request, ...] | None = None
+        self.sampled: dict[int, list[int]] = {}
+        self._in_flight: deque[Batch] = deque()
+        self._learned: tuple[tuple[Request, ...], list[int]] = ((), [])
+
+    @property
+    def width(self) -> int:
+        """Columns of the table."""
+        return self._rows.shape[1]
+
+    def learn(self, batch: Batch, tokens: list[int]) -> None:
+        """Remember the sampled tokens of the oldest step in flight."""
+        assert self._in_flight.popleft() is batch
+        self._learned = (batch.members, tokens)
+        for request, token in zip(batch.members, tokens, strict=True):
+            self.sampled.setdefault(request.id, []).append(token)
+
+    def decode(self, batch: Batch, out: Table) -> None:
+        """Write the rows of a decode batch, and harmless ones up to its bucket."""
+        rows = batch.rows
+        table = self._rows[:rows]
+        if batch.members is not self._members:
+            self._refill(batch)
+        else:
+            table[:, LENGTH] += 1
+        position = table[:, LENGTH] - 1
+        table[:, POSITION] = position
+        page = table[np.arange(rows), TABLE + position // PAGE]
+        table[:, SLOT] = page * PAGE + position % PAGE
+        table[:, TOKEN] = self._latest(batch)
+        out[:rows] = table
+        if batch.padding:
+            padding = out[rows : rows + batch.padding]
+            padding[:] = 0
+            padding[:, SLOT] = SCRATCH * PAGE
+            padding[:, LENGTH] = 1
+        self._in_flight.append(batch)
+
+    def prefill(self, batch: Batch, out: Table) -> None:
+        """Write one row a prompt token; prompts lie one after the other."""
+        start = 0
+        for request in batch.members:
+            rows = out[start : start + request.context]
+            rows[:] = 0
+            position = np.arange(request.context)
+            rows[:, TOKEN] = prompt(request, self._vocab)
+            rows[:, POSITION] = position
+            pages = np.array(self._kv.table(request.id)) + 1
+            rows[:, SLOT] = pages[position // PAGE] * PAGE + position % PAGE
+            rows[:, LENGTH] = position + 1
+            start += request.context
+        self._in_flight.append(batch)
+
+    def _refill(self, batch: Batch) -> None:
+        """The members have changed: write their cache pages and lengths anew."""
+        before = {r.id: int(n) for r, n in zip(self._members or (), self._rows[:, LENGTH], strict=False)}
+        lengths = [before.get(r.id, r.context) + 1 for r in batch.members]
+        for row, request in enumerate(batch.members):
+            pages = self._kv.table(request.id)
+            self._rows[row, TABLE : TABLE + len(pages)] = pages
+            self._rows[row, TABLE : TABLE + len(pages)] += 1
+        self._rows[: batch.rows, LENGTH] = lengths
+        self._members = batch.members
+
+    def _latest(self, batch: Batch) -> npt.NDArray[np.int32] | list[int]:
+        """Each row's input token: known, or the name of the slot that will hold it."""
+        if not self._in_flight and batch.members is self._learned[0]:
+            return self._learned[1]
+        flying = [b for b in self._in_flight if b.slots is not None]
+        if flying and flying[-1].members is batch.members:
+            slots = flying[-1].slots
+            assert slots is not None
+            return np.arange(reference(slots.start), reference(slots.stop), -1, dtype=np.int32)
+        named = {
+            request.id: reference(slot)
+            for feeding in flying
+            for request, slot in zip(feeding.members, feeding.slots or (), strict=True)
+        }
+        return [named.get(r.id) or self._known(r) for r in batch.members]
+
+    def _known(self, request: Request) -> int:
+        sampled = self.sampled.get(request.id)
+        return sampled[-1] if sampled else first_token(request, self._vocab)
+
+
+def prompt(request: Request, vocab: int) -> npt.NDArray[np.int64]:
+    """A request's prompt: tokens that depend on the request alone."""
+    return np.random.default_rng(request.id).integers(0, vocab, request.context)
+
+
+def first_token(request: Request, vocab: int) -> int:
+    """The token that a request whose context is already computed begins with."""
+    return (request.id * 7919 + 17) % vocab

@@ -1,0 +1,1 @@
+"""Hand-written kernels, each with a torch reference that it is tested against."""

@@ -1,0 +1,160 @@
+"""Host threads in wall-clock time: the simulator's loops, on real threads over a real or an emulated device."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from queue import SimpleQueue
+from threading import Thread
+from typing import Any, Protocol
+
+from sim.effects import (
+    DEVICE,
+    Arrivals,
+    Emit,
+    Get,
+    Host,
+    How,
+    Launch,
+    Loop,
+    Phase,
+    Put,
+    Ready,
+    Receive,
+    Source,
+    Step,
+    Wait,
+)
+from sim.program.ops import Op
+from sim.serving.batch import Batch, StepResult
+from sim.timeline.spans import Kind, Place, Recorder, Timeline
+
+SPIN_BELOW = 2_000_000  # ns: the end of a wait on the host is spun, since a sleep may overrun by a millisecond
+
+
+class Device(Protocol):
+    """What a wall-clock machine needs of a device. Times are nanoseconds of ``time.perf_counter_ns``."""
+
+    def launch(self, work: Phase | Sequence[Op], stream: str, step: Step) -> None:
+        """Enqueue work; returns when the last call has returned."""
+
+    def synchronize(self, on: Step | Hashable, how: How) -> tuple[int, ...] | None:
+        """Block until a step, an event or the whole device is done; the tokens a step has sampled, if there are any."""
+
+    def ready(self, on: Step | Hashable) -> bool:
+        """Whether a step or an event is done; never blocks."""
+
+    def close(self, recorder: Recorder, origin: int) -> None:
+        """End what runs in the background and record its spans, relative to ``origin``."""
+
+
+def pause(until: int) -> None:
+    """Return at ``until``: sleep for most of the way, spin for the rest."""
+    while (left := until - time.perf_counter_ns()) > 0:
+        if left > SPIN_BELOW:
+            time.sleep((left - SPIN_BELOW) / 1e9)
+
+
+class WallMachine:
+    """Runs loops on threads of this process. ``spend``: how long the server's work takes at least, by name and size.
+
+    Work that is done sooner is waited out; that is how added host work, and the host costs of batches that are plain
+    timers, come to pass. An exception in any thread ends the run and is raised.
+    """
+
+    def __init__(self, device: Device, spend: Callable[[str, int, int], int]) -> None:
+        self._device = device
+        self._spend = spend
+        self._recorder = Recorder()
+        self._queues: dict[str, SimpleQueue[Any]] = {}
+        self._steps = 0
+        self._origin = 0
+
+    def run(self, threads: Mapping[str, Loop[Any]], source: Source) -> Timeline:
+        """Run all threads to their end and return what happened, times counted from the start of the run."""
+        tracks = {name: self._recorder.track(name, Place.HOST_THREAD) for name in threads}
+        failures: list[BaseException] = []
+
+        def thread(name: str) -> None:
+            try:
+                self._interpret(threads[name], tracks[name], source)
+            except BaseException as failure:  # noqa: BLE001  raised below, in the caller's thread
+                failures.append(failure)
+
+        self._origin = time.perf_counter_ns()
+        names = list(threads)
+        others = [Thread(target=thread, args=(name,), name=name, daemon=True) for name in names[1:]]
+        for other in others:
+            other.start()
+        thread(names[0])
+        for other in others:
+            other.join()
+        self._device.close(self._recorder, self._origin)
+        if failures:
+            raise failures[0]
+        return self._recorder.timeline()
+
+    def _now(self) -> int:
+        return time.perf_counter_ns() - self._origin
+
+    def _interpret(self, loop: Loop[Any], track: int, source: Source) -> None:
+        answer: Any = None
+        while True:
+            try:
+                effect = loop.send(answer)
+            except StopIteration:
+                return
+            answer = self._do(effect, track, source)
+
+    def _do(self, effect: object, track: int, source: Source) -> Any:
+        start = self._now()
+        match effect:
+            case Launch():
+                batch = effect.work.batch if isinstance(effect.work, Phase) else None
+                step = Step(self._steps if batch is None else batch.index, batch)
+                self._steps += 1
+                self._device.launch(effect.work, effect.stream, step)
+                self._span(track, start, Kind.CALL, "launch", step.index)
+                return step
+            case Host():
+                result = effect.work()
+                sized = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
+                rows, tokens = (sized.rows, sized.tokens) if sized is not None else (0, 0)
+                pause(self._origin + start + self._spend(effect.name, rows, tokens))
+                self._span(track, start, Kind.HOST, effect.name, -1 if sized is None else sized.index)
+                return result
+            case Wait():
+                tokens_back = self._device.synchronize(effect.on, effect.how)
+                of = effect.on if isinstance(effect.on, Step) else None
+                name = "cudaDeviceSynchronize" if effect.on == DEVICE else "cudaEventSynchronize"
+                self._span(track, start, Kind.WAIT, name, -1 if of is None else of.index)
+                stopped = source.stopped(of.batch) if of is not None and of.batch is not None else ()
+                return StepResult(self._now(), stopped, tokens_back)
+            case Receive():
+                arrival = source.next_arrival()
+                if effect.block and arrival is not None and arrival > start:
+                    pause(self._origin + arrival)
+                    self._span(track, start, Kind.NO_WORK, "no work", -1)
+                    start = self._now()
+                requests = source.take(self._now())
+                pause(self._origin + start + self._spend("receive", len(requests), 0))
+                self._span(track, start, Kind.HOST, "receive", -1)
+                return Arrivals(start, requests, closed=source.next_arrival() is None)
+            case Emit():
+                self._recorder.emit(effect.outputs, start)
+                return None
+            case Put():
+                self._queue(effect.queue).put(effect.item)
+                return None
+            case Get():
+                return self._queue(effect.queue).get()
+            case Ready():
+                return self._device.ready(effect.on)
+            case _:
+                raise TypeError(f"a loop yielded {effect!r}, which is no effect")
+
+    def _queue(self, name: str) -> SimpleQueue[Any]:
+        return self._queues.setdefault(name, SimpleQueue())
+
+    def _span(self, track: int, start: int, kind: Kind, name: str, step: int) -> None:
+        self._recorder.span(track, start, self._now(), kind, self._recorder.name(name), 0, step)

@@ -1,0 +1,388 @@
+"""Fits against planted values: tables are built from known constants, and the fit must find those again."""
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
+from gpu.calibration import fit
+from gpu.calibration.fit_constants import Estimate, fit_constants
+from gpu.calibration.fit_kernels import copy_costs, kernel_costs
+from gpu.calibration.measurements import Measurements, load
+from gpu.calibration.regression import fit_roofline, shared_interval, theil_sen
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "gpu/results/nvidia-h200"
+SHIPPED = ROOT / "scenarios/hardware/nvidia-h200.toml"
+
+DURATIONS = {"add_out": 0.9, "mm_out": 1.9, "sleep5us": 5.5}
+HOST = {"add_out": 6.0, "mm_out": 11.0, "sleep5us": 5.8}
+SLOW = {"add_out": 1.1, "mm_out": 1.0, "sleep5us": 1.8}
+"""By how much the host was slower while the graphs of a kernel were measured."""
+PLANTED = {
+    "launch_call": 4.3,
+    "launch_latency": 2.5,
+    "stream_gap": 1.1,
+    "graph_gap": 0.25,
+    "graph_join_gap": 0.55,
+    "replay_gap": 1.3,
+    "stream_switch": 1.2,
+    "dispatch_interval": 1.05,
+    "timed_event": 1.04,
+    "event_record_call": 5.1,
+    "event_wait_call": 0.8,
+    "event_query_call": 1.5,
+    "copy_call": 3.5,
+    "copy_latency": 2.5,
+    "event_sync_call": 0.7,
+    "device_sync_call": 6.1,
+    "wake_spin": 3.2,
+    "wake_device": 4.7,
+    "wake_blocking": 150.0,
+    "graph_launch_call": 2.6,
+    "graph_launch_call_per_1000_nodes": 0.9,
+    "graph_launch_latency": 2.2,
+    "graph_launch_latency_per_1000_nodes": 2.4,
+    "first_replay": 19.0,
+    "first_replay_per_1000_nodes": 1100.0,
+    "gil_switch_interval": 5090.0,
+    "gil_handoff": 40.0,
+    "other_thread_call": 1.7,
+    "queue_depth": 1021,
+}
+"""Microseconds, except the depth."""
+
+
+def chains() -> list[dict[str, Any]]:
+    """Chains of three kernels, one and a hundred of each, as a machine with the planted constants runs them."""
+    c, rows = PLANTED, []
+    for op, d in DURATIONS.items():
+        for n in (1, 100):
+            graph = n * d + (n - 1) * c["graph_gap"]
+            call = c["graph_launch_call"] + c["graph_launch_call_per_1000_nodes"] * n / 1000
+            call *= SLOW[op]
+            late = c["graph_launch_latency"] + c["graph_launch_latency_per_1000_nodes"] * n / 1000
+            e2e = call + late + graph + c["wake_device"]
+            eager = HOST[op] * n + c["launch_latency"] + d + c["wake_device"]
+            rows.append(
+                {
+                    "op": op,
+                    "n": n,
+                    "stream_gpu_us": n * d + n * c["stream_gap"] + c["timed_event"],
+                    "graph_gpu_us": graph + 2.0,
+                    "replay_host_busy": {"median_us": call},
+                    "eager_host": {"median_us": HOST[op] * n},
+                    "eager_e2e": {"median_us": eager},
+                    "graph_e2e": {"median_us": e2e},
+                    "first_replay_us": e2e + c["first_replay"] + c["first_replay_per_1000_nodes"] * n / 1000,
+                }
+            )
+    return rows
+
+
+def graph_launches() -> list[dict[str, Any]]:
+    """Graphs of five bodies; the first was measured while the host took twice as long."""
+    c, rows = PLANTED, []
+    for body, d in {"add": 1.0, "mm": 3.0, "sin": 1.4, "exp": 1.6, "forkjoin": 1.0}.items():
+        gap = c["graph_join_gap"] if body == "forkjoin" else c["graph_gap"]
+        for n in (100, 400, 800):
+            call = c["graph_launch_call"] + c["graph_launch_call_per_1000_nodes"] * n / 1000
+            pipelined = n * (d + gap) - c["graph_gap"] + c["replay_gap"]
+            late = 5.0 + c["graph_launch_latency_per_1000_nodes"] * n / 1000
+            host = 2 * call if body == "add" else call
+            rows.append(
+                {"body": body, "n": n, "host_busy": host, "pipelined": pipelined, "e2e": pipelined + call + late}
+            )
+    return rows
+
+
+def first_replays() -> list[dict[str, Any]]:
+    """First replays of two kernels, one by as much dearer than planted as the other is cheaper; one row is wild."""
+    rows = []
+    for op, sign in (("add_out", -1), ("mm_out", 1)):
+        once, per_1000 = PLANTED["first_replay"] + 2 * sign, PLANTED["first_replay_per_1000_nodes"] + 100 * sign
+        extra = {n: once + per_1000 * n / 1000 for n in (1, 20, 50, 200, 500)}
+        rows += [{"op": op, "nodes": n, "extra_us": {"p50": us}} for n, us in extra.items()]
+    return [*rows, {"op": "mm_out", "nodes": 1000, "extra_us": {"p50": 500.0}}]
+
+
+def world() -> Measurements:
+    """Measurements of a machine with the planted constants."""
+    c = PLANTED
+    late = HOST["sleep5us"] + c["launch_latency"] + DURATIONS["sleep5us"] - 5
+
+    def call(name: str, offset: float = 0.0) -> dict[str, float]:
+        p50 = c[name] + offset
+        return {"p1": 0.8 * p50, "p10": 0.9 * p50, "p50": p50, "p90": 1.2 * p50, "p99": 2.0 * p50}
+
+    host_calls = {
+        "sleep": call("launch_call"),
+        "event_record": call("event_record_call", 0.1),
+        "h2d_pinned": call("copy_call", 0.2),
+        "d2h_pinned": call("copy_call"),
+        "stream_wait": call("event_wait_call"),
+        "event_query": call("event_query_call"),
+    }
+    again = host_calls | {"event_record": call("event_record_call", -0.1), "d2h_pinned": call("copy_call", -0.4)}
+    launch = 5.4 + c["other_thread_call"]
+    spacing = (c["gil_switch_interval"] + c["gil_handoff"] + launch) / 1000
+    hops = {"same": [70.0, 70.0 + 40 * 6.6], "cross": [80.0, 80.0 + 40 * (6.6 + c["stream_switch"])]}
+    return Measurements(
+        micro={
+            "chains": chains(),
+            "host_cost": {"sleep_kernel": {"median_us": c["launch_call"], "p90_us": 5.0}},
+            "idle": {"sync_nothing": {"median_us": c["device_sync_call"], "p90_us": 6.5}},
+            "queue_depth_add": {"first_blocked": [c["queue_depth"]]},
+        },
+        micro2={
+            "graph_launch": graph_launches(),
+            "hops": hops,
+            "concurrency": [
+                {"op": "add", "streams": k, "per_stream": 60, "us": 60 * k * c["dispatch_interval"] + 5} for k in (4, 8)
+            ],
+            "wake": {
+                "spin": [late + c["wake_spin"], late + c["wake_spin"] + 1],
+                "blocking": [late + c["wake_blocking"], late + c["wake_blocking"] + 9],
+            },
+        },
+        families={
+            "host_calls": host_calls,
+            "host_calls_again": again,
+            "first_replays": first_replays(),
+            "synchronization": {"event_sync_nothing": call("event_sync_call")},
+            "gil": {
+                "alone_us": 5.4,
+                "switch_interval_s": 0.005,
+                "runs": [
+                    {
+                        "after_us": launch,
+                        "during_at_ms": [5 + spacing * i for i in range(4)],
+                        "first_after_ms": (c["gil_handoff"] + launch) / 1000,
+                    },
+                ],
+            },
+        },
+        profiled={f"{op}_stream": {"dur": {"p50": d}} for op, d in DURATIONS.items()}
+        | {"add_out_graph": {"gap": {"p50": PLANTED["graph_gap"]}}},
+    )
+
+
+@pytest.mark.parametrize("name", PLANTED)
+def test_a_planted_constant_comes_back(name: str) -> None:
+    assert fit_constants(world())[name].value == pytest.approx(PLANTED[name], abs=1e-9)
+
+
+def test_costs_that_would_come_out_negative_are_zero() -> None:
+    m = world()
+    m.families["gil"]["runs"][0]["after_us"] = 5.0
+    for row in m.micro2["graph_launch"]:
+        row["e2e"] = row["pipelined"]
+    fitted = fit_constants(m)
+    assert fitted["other_thread_call"].value == 0
+    assert fitted["graph_launch_latency_per_1000_nodes"].value == 0
+
+
+def test_jitter_is_the_median_factor_of_each_quantile() -> None:
+    points = [[0.0, 0.8], [0.1, 0.9], [0.5, 1.0], [0.9, 1.2], [0.99, 2.0], [1.0, 2.0]]
+    assert fit.jitter(world())["quantiles"] == points
+
+
+def kernel_world(floor: float, per_flop: float, per_byte: float, gap: float) -> Measurements:
+    """Kernels of every measured kind, as long as one roofline says."""
+
+    def us(traffic: float, flops: float = 0.0) -> float:
+        return gap + floor + max(flops * per_flop, traffic * per_byte)
+
+    def rows_of(elements: dict[str, int]) -> list[dict[str, Any]]:
+        return [
+            {"op": op, "rows": rows, "width": 4096, "us": us(size * rows * 4096 + 2 * 4096 * (op == "add_norm"))}
+            for op, size in elements.items()
+            for rows in (1, 64, 4096)
+        ]
+
+    small = rows_of({"add": 6, "copy": 4, "argmax": 2})
+    small.append({"op": "add", "rows": 1, "width": 1 << 29, "us": us(4 * (1 << 29))})
+    small.append({"op": "copy", "rows": 1, "width": 1 << 29, "us": us(6 * (1 << 29))})
+    engine = rows_of({"embed": 4, "add_norm": 8, "rope": 4, "write_cache": 8, "silu_mul": 6, "resolve": 8})
+    engine += [row | {"op": "rope_norm", "us": gap + 1.05 * (row["us"] - gap)} for row in engine if row["op"] == "rope"]
+    gemm: list[dict[str, Any]] = [
+        {
+            "n": n,
+            "k": k,
+            "points": [[r, us(2 * (n * k + r * k + r * n), 2.0 * r * n * k)] for r in (1, 32, 512, 4096)],
+        }
+        for n, k in ((4096, 1024), (1024, 1024))
+    ]
+    gemm.append({"n": 1024, "k": 1024, "square": True, "points": [[1024, gap + 5.0]]})
+    decode: list[dict[str, Any]] = [
+        {"heads": 32, "kv_heads": 8, "dim": 128, "batch": b, "context": c, "us": us(4 * b * 128 * (8 * c + 32))}
+        for b in (1, 16, 256)
+        for c in (128, 512, 4096)
+    ]
+    prefill = [
+        {"heads": 32, "kv_heads": 8, "dim": 128, "tokens": t, "us": us(4 * t * 40 * 128, 2.0 * 32 * 128 * t * t)}
+        for t in (64, 128, 4096, 16384)
+    ]
+    families = {
+        "small": small,
+        "engine": engine,
+        "gemm": gemm,
+        "attention_decode": {"rows": decode},
+        "attention_prefill": prefill,
+    }
+    return Measurements(micro={}, micro2={}, families=families, profiled={})
+
+
+KINDS = kernel_costs(kernel_world(2.0, 1e6 / 800e12, 1e6 / 4e12, gap=0.25), 0.25)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_kind_of_kernel_gets_the_planted_roofline(kind: str) -> None:
+    cost = KINDS[kind]
+    assert (cost["floor"], cost["bandwidth"]) == ("2us", "4TB/s")
+    assert cost.get("flops") == ("800TFLOP/s" if kind in ("gemm", "attention_prefill") else None)
+    assert cost["residual"].startswith("roofline: median 0.0%, p90 0.0%")
+
+
+def test_a_square_gemm_joins_the_table_of_its_shape_without_moving_the_roofline() -> None:
+    tables = {tuple(t["shape"]): t["points"] for t in KINDS["gemm"]["table"]}
+    assert [rows for rows, _ in tables[1024, 1024]] == [1, 32, 512, 1024, 4096]
+    assert tables[1024, 1024][3] == [1024, "5us"]
+    assert [rows for rows, _ in tables[4096, 1024]] == [1, 32, 512, 4096]
+
+
+def test_decode_attention_has_a_table_a_batch_over_the_context() -> None:
+    tables = {tuple(t["shape"]): t["points"] for t in KINDS["attention_decode"]["table"]}
+    assert list(tables) == [(32, 8, 128, batch) for batch in (1, 16, 256)]
+    assert tables[32, 8, 128, 16] == [[128, "4.163us"], [512, "10.454us"], [4096, "69.174us"]]
+
+
+def test_where_a_table_follows_a_roofline_no_point_is_missed_when_left_out() -> None:
+    tabled = [kind for kind, cost in KINDS.items() if cost["table"] and kind != "gemm"]
+    assert tabled == ["attention_decode", "norm", "elementwise", "rope", "kv_write", "embedding", "sample"]
+    for kind in tabled:
+        assert "tables, each point left out in turn: median 0.0%, p90 0.0% of 1 inner points" in KINDS[kind]["residual"]
+
+
+def test_what_normalizing_adds_to_the_rotation_is_told_and_not_priced() -> None:
+    assert "takes 5.0% more (median)" in KINDS["rope"]["source"]
+
+
+def test_copies_are_freed_of_events_and_calls_and_never_negative() -> None:
+    constants = {
+        name: Estimate(us, "")
+        for name, us in {
+            "timed_event": 1.0,
+            "stream_gap": 1.1,
+            "graph_gap": 0.25,
+            "copy_call": 3.5,
+            "copy_latency": 2.5,
+            "wake_spin": 3.0,
+        }.items()
+    }
+    m = kernel_world(2.0, 0.0, 1e6 / 4e12, gap=0.25)
+    m.micro["copies"] = [
+        {"bytes": 4, "h2d_us": 3.1, "d2h_us": 5.1, "pageable_d2h": {"median_us": 8.0}},
+        {"bytes": 1 << 20, "h2d_us": 27.1, "d2h_us": 25.1, "pageable_d2h": {"median_us": 109.0}},
+    ]
+    m.micro["concurrency"] = {"copy+mm4096x5": {"a": 252.1}}
+    costs = copy_costs(m, constants)
+    assert costs["h2d"]["points"] == [["4B", "1us"], ["1MiB", "25us"]]
+    assert costs["d2h"]["points"] == [["4B", "3us"], ["1MiB", "23us"]]
+    assert costs["pageable_d2h"]["points"] == [["4B", "0ns"], ["1MiB", "100us"]]
+    assert costs["pageable_h2d"]["points"] == costs["pageable_d2h"]["points"]
+    assert costs["d2d"]["points"][0] == ["8KiB", "2.004us"]
+    assert costs["d2d"]["points"][-1] == ["512MiB", "250us"]
+
+
+@given(st.integers(-50, 50), st.integers(-50, 50), st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=2))
+def test_a_line_survives_two_wild_points_of_ten(intercept: int, slope: int, wild: list[int]) -> None:
+    points = [(float(x), float(intercept + slope * x)) for x in range(8)]
+    line = theil_sen(points + [(8.0 + i, float(y)) for i, y in enumerate(wild)])
+    assert (line.intercept, line.slope) == (intercept, slope)
+
+
+def test_points_of_one_x_make_no_line() -> None:
+    with pytest.raises(ValueError, match="differ in x"):
+        theil_sen([(1.0, 2.0), (1.0, 3.0)])
+
+
+@given(st.floats(50, 1000), st.floats(50, 1000))
+def test_a_shared_interval_misses_both_totals_equally_on_opposite_sides(first: float, second: float) -> None:
+    x, error = shared_interval((240, first), (480, second), 5.0)
+    misses = [(240 * x + 5) / first - 1, (480 * x + 5) / second - 1]
+    assert misses[0] == pytest.approx(-misses[1], abs=1e-9)
+    assert error == pytest.approx(abs(misses[1]), abs=1e-9)
+
+
+@given(st.floats(0.1, 20), st.floats(1e-10, 1e-8), st.floats(1e-7, 1e-5))
+def test_a_roofline_with_both_slopes_comes_back(floor: float, per_flop: float, per_byte: float) -> None:
+    ridge = per_byte / per_flop
+    traffic = np.array([1e5, 1e6, 1e7, 1e8] * 2)
+    flops = traffic * np.array([ridge / 8] * 4 + [ridge * 8] * 4)
+    assume(traffic[-1] * per_byte > floor)
+    measured = floor + np.maximum(flops * per_flop, traffic * per_byte)
+    found = fit_roofline(flops, traffic, measured)
+    assert found.at(flops, traffic) == pytest.approx(measured, rel=1e-6)
+    assert (found.floor, found.per_flop, found.per_byte) == pytest.approx((floor, per_flop, per_byte), rel=1e-4)
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**15), st.integers(1, 10**9), st.integers(1, 10**6)), min_size=1, max_size=8)
+)
+def test_no_coefficient_of_a_roofline_is_negative(rows: list[tuple[int, int, int]]) -> None:
+    flops, traffic, measured = np.array(rows, dtype=float).T
+    found = fit_roofline(flops, traffic, measured)
+    assert min(found.floor, found.per_flop, found.per_byte) >= 0
+    assert found.floor + found.per_flop + found.per_byte > 0
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measurements:
+    return load(RESULTS)
+
+
+@pytest.fixture(scope="module")
+def document(measured: Measurements) -> dict[str, Any]:
+    return fit.fit("nvidia-h200", measured)
+
+
+def test_the_shipped_profile_is_what_the_committed_measurements_give(document: dict[str, Any]) -> None:
+    assert fit.dump(document).encode() == SHIPPED.read_bytes()
+
+
+def test_held_out_measurements_do_not_enter_the_profile(measured: Measurements, document: dict[str, Any]) -> None:
+    micro = {key: table for key, table in measured.micro.items() if key != "exercise1"}
+    micro["chains"] = [row for row in micro["chains"] if row["n"] in (1, 100)]
+    without = Measurements(micro, measured.micro2, measured.families, measured.profiled)
+    assert fit.fit("nvidia-h200", without) == document
+    with pytest.raises(ValueError, match="the chain of 300 kernels is held out"):
+        measured.chain("add_out", "stream_gpu_us", 300)
+
+
+def test_a_written_profile_reads_back_as_it_was(document: dict[str, Any]) -> None:
+    def without_empty_lists(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: without_empty_lists(inner) for key, inner in value.items() if inner != []}
+        return value
+
+    assert tomllib.loads(fit.dump(document)) == without_empty_lists(document)
+
+
+def test_writing_leaves_one_file_with_what_would_have_been_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit.main([str(RESULTS)])
+    fit.main([str(RESULTS), "--out", str(tmp_path / "gpu.toml")])
+    assert [path.name for path in tmp_path.iterdir()] == ["gpu.toml"]
+    assert (tmp_path / "gpu.toml").read_text() == capsys.readouterr().out
+
+
+def test_an_unknown_device_is_refused(measured: Measurements) -> None:
+    families = measured.families | {"provenance": measured.families["provenance"] | {"gpu": "NVIDIA Other"}}
+    with pytest.raises(KeyError, match="NVIDIA Other"):
+        fit.fit("other", Measurements(measured.micro, measured.micro2, families, measured.profiled))

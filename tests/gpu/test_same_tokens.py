@@ -1,0 +1,56 @@
+"""The same requests get the same tokens in every mode, which is what makes the modes comparable."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from scenarios.loader import load_scenario  # noqa: E402
+from sim.studies.serving import ServingRun  # noqa: E402
+
+MODES = ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")
+SCENARIO = ("model=tiny", "workload.output_tokens=12", "engine.buckets=[2, 4, 8]")
+CLOSED = ("workload.batch=5", "workload.context=40")
+STOPPING = (*CLOSED, "workload.stop_share=0.6")
+OPEN = (
+    "workload.rate=400/s",
+    "workload.requests=9",
+    "workload.context=23",
+    "engine.max_batch=4",
+    "workload.stop_share=0.5",
+)
+MODEL_KINDS = ("tiny", "with query and key norms", "with a bias")
+
+
+def tokens(sets: tuple[str, ...], mode: str, device: str, **shape: Any) -> dict[int, list[int]]:
+    """What each request received."""
+    from gpu.engine.build import TorchRun
+
+    run = ServingRun.of(load_scenario("decode-llama-3.1-8b", [*SCENARIO, *sets]))
+    if shape:
+        run = type(run)(**{**vars(run), "model": run.model.model_copy(update=shape)})
+    torch_run = TorchRun.of(run, device, dtype=torch.float32)
+    timeline = torch_run.timeline(mode)
+    assert torch_run.inputs is not None
+    return {s.request: torch_run.inputs.sampled[s.request][: s.tokens] for s in timeline.served}
+
+
+@pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])
+@pytest.mark.parametrize("shape", [{}, {"qk_norm": True}, {"qkv_bias": True}], ids=MODEL_KINDS)
+def test_every_mode_gives_the_tokens_of_serial_eager_on_a_cpu(sets: tuple[str, ...], shape: dict[str, Any]) -> None:
+    expected = tokens(sets, "serial-eager", "cpu", **shape)
+    assert len({str(row) for row in expected.values()}) == len(expected)
+    for mode in MODES[1:]:
+        assert tokens(sets, mode, "cpu", **shape) == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])
+@pytest.mark.parametrize("shape", [{"head_dim": 64}, {"head_dim": 64, "qk_norm": True}], ids=MODEL_KINDS[:2])
+def test_every_mode_gives_the_tokens_of_serial_graph_on_a_gpu(sets: tuple[str, ...], shape: dict[str, Any]) -> None:
+    expected = tokens((*sets, "engine.buckets=[4, 8]"), "serial-graph", "cuda", **shape)
+    assert tokens((*sets, "engine.buckets=[4, 8]"), "overlap-graph", "cuda", **shape) == expected
