@@ -1,0 +1,35 @@
+# Two commands do everything on a machine with Python 3.11 or later: `make run` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+OUT ?= runs
+
+.PHONY: run test lint bench clean
+
+run: .venv/base
+	$(BIN)/overlapsim run decode-llama-3.1-8b --out $(OUT)/decode-llama-3.1-8b
+
+test: .venv/test
+	$(BIN)/python -m pytest
+
+lint: .venv/test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: .venv/test
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s
+
+clean:
+	rm -rf .venv runs
+
+# Stamps: an environment is made again when the project's dependencies change.
+.venv/base: pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "overlapsim needs Python 3.11 or later, this is " + sys.version.split()[0] + ": call make with PYTHON=python3.11")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+	touch $@
+
+.venv/test: .venv/base
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test]'
+	touch $@
