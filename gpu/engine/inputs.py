@@ -96,9 +96,7 @@ class Inputs:
         if not self._in_flight and batch.members is self._learned[0]:
             return self._learned[1]
         flying = [b for b in self._in_flight if b.slots is not None]
-        if flying and flying[-1].members is batch.members:
-            slots = flying[-1].slots
-            assert slots is not None
+        if flying and flying[-1].members is batch.members and isinstance(slots := flying[-1].slots, range):
             return np.arange(reference(slots.start), reference(slots.stop), -1, dtype=np.int32)
         named = {
             request.id: reference(slot)

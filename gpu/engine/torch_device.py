@@ -26,6 +26,7 @@ class Turn:
     filled: Table
     staged: torch.Tensor
     back: torch.Tensor
+    kept: torch.Tensor
     ready: Any
     sampled: Any
     done: Any
@@ -51,6 +52,7 @@ class TorchDevice:
         self._future = torch.zeros(slots, dtype=torch.int64, device=on)
         self._turns = [self._turn(rows, inputs.width, on) for _ in range(2)]
         self._next = 0
+        self._scattered: tuple[Sequence[int], Any] = ((), None)
         self._flying: dict[Step, tuple[Turn, Batch]] = {}
         self._entered = False
         if self._cuda:
@@ -62,7 +64,8 @@ class TorchDevice:
         host = torch.zeros(rows, width, dtype=torch.int32, pin_memory=self._cuda)
         events = [torch.cuda.Event() if self._cuda else None for _ in range(3)]
         back = torch.zeros(rows, dtype=torch.int64, pin_memory=self._cuda)
-        return Turn(host, host.numpy(), torch.zeros_like(host, device=on), back, *events)
+        kept = torch.zeros(rows, dtype=torch.int64, device=on)
+        return Turn(host, host.numpy(), torch.zeros_like(host, device=on), back, kept, *events)
 
     def launch(self, work: Phase | Sequence[Op], stream: str, step: Step) -> None:
         """Enqueue a phase."""
@@ -79,10 +82,8 @@ class TorchDevice:
         self._place(turn, rows, overlap=overlap)
         sampled = torch.argmax(self._logits(batch, rows), -1)[: batch.rows]
         back = turn.back[: batch.rows]
-        if overlap and batch.slots is not None:
-            slots = self._future[batch.slots.start : batch.slots.stop]
-            slots.copy_(sampled)
-            sampled = slots  # a step's slots outlive its own tensors, which the copy stream could not rely on
+        if overlap:
+            sampled = self._store(turn, batch, sampled)
         if overlap and self._cuda:
             turn.sampled.record(self._forward)
             self._copy.wait_event(turn.sampled)
@@ -94,6 +95,20 @@ class TorchDevice:
             if self._cuda:
                 turn.done.record(self._forward)
         self._flying[step] = turn, batch
+
+    def _store(self, turn: Turn, batch: Batch, sampled: torch.Tensor) -> torch.Tensor:
+        """Keep a step's tokens for the next step, and where the copy stream finds them for as long as it needs them."""
+        assert batch.slots is not None
+        if isinstance(batch.slots, range):
+            slots = self._future[batch.slots.start : batch.slots.stop]
+            slots.copy_(sampled)
+            return slots
+        if batch.slots is not self._scattered[0]:
+            self._scattered = batch.slots, torch.tensor(batch.slots, device=self._future.device)
+        self._future.index_copy_(0, self._scattered[1], sampled)
+        kept = turn.kept[: batch.rows]  # the next step overwrites the slots of its requests
+        kept.copy_(sampled)
+        return kept
 
     def _fill(self, batch: Batch, out: Table) -> int:
         if batch.phase is BatchPhase.PREFILL:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
@@ -40,7 +41,7 @@ class Batch:
     bucket: int | None = None
     counter: int = 0
     late: tuple[int, ...] = ()
-    slots: range | None = None
+    slots: Sequence[int] | None = None
     sources: tuple[range, ...] = ()
 
     @property
@@ -64,7 +65,7 @@ class Outputs:
 
     ``first`` are requests that got their first token, ``finished`` those that got their last, with the number of
     tokens they received in all. ``tokens`` counts the tokens delivered by this step; ``late`` the rows that ran
-    although their request had stopped.
+    although their request had stopped. ``freed`` are the ids whose last row, late or not, has now been processed.
     """
 
     batch: Batch
@@ -72,3 +73,4 @@ class Outputs:
     first: tuple[Request, ...] = ()
     finished: tuple[tuple[Request, int, Reason], ...] = ()
     late: int = 0
+    freed: tuple[int, ...] = ()

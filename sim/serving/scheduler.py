@@ -115,12 +115,13 @@ class Scheduler:
             row = self._rows[request.id]
             if not row.finished:
                 finished.append(self._finish(row, batch, Reason.LENGTH))
-        for row in self._freed_with.pop(batch.index, ()):
-            self.kv.free(row.request.id)
-            del self._rows[row.request.id]
+        freed = tuple(row.request.id for row in self._freed_with.pop(batch.index, ()))
+        for number in freed:
+            self.kv.free(number)
+            del self._rows[number]
         first = batch.members if batch.phase is Phase.PREFILL else tuple(r for r in batch.joined if r.computed)
         late = len(batch.late)
-        return Outputs(batch, batch.rows - late, first, tuple(finished), late)
+        return Outputs(batch, batch.rows - late, first, tuple(finished), late, freed)
 
     def _admit_computed(self) -> None:
         while self.waiting and self.waiting[0].computed and len(self._running) < self.max_rows:

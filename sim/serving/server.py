@@ -6,7 +6,7 @@ from itertools import islice
 
 from sim.serving.batch import Batch, Outputs, Phase, StepResult
 from sim.serving.buckets import Buckets
-from sim.serving.future_map import SlotRing
+from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.request import Request
 from sim.serving.scheduler import Scheduler
 
@@ -14,16 +14,19 @@ from sim.serving.scheduler import Scheduler
 class Server:
     """The state of one engine process.
 
-    ``buckets`` None runs every batch eager. ``slots`` is the ring that stands in for tokens not known yet; None when
-    inputs are always known (serial loops) or when each request owns a slot for life.
+    ``buckets`` None runs every batch eager. ``slots`` stand in for tokens not known yet: a ring from which each step
+    reserves, or one slot a request from its first step to its end; None when inputs are always known (serial loops).
     """
 
-    def __init__(self, scheduler: Scheduler, buckets: Buckets | None = None, slots: SlotRing | None = None) -> None:
+    def __init__(
+        self, scheduler: Scheduler, buckets: Buckets | None = None, slots: SlotRing | RequestSlots | None = None
+    ) -> None:
         self.scheduler = scheduler
         self.buckets = buckets
         self.slots = slots
         self._reads: dict[int, tuple[int, ...]] = {}
         self._read: set[int] = set()
+        self._named: tuple[tuple[Request, ...], tuple[int, ...]] = ((), ())
 
     @property
     def idle(self) -> bool:
@@ -44,6 +47,9 @@ class Server:
             batch.bucket = self.buckets.fit(batch.rows)
         if self.slots is None:
             return
+        if isinstance(self.slots, RequestSlots):
+            batch.slots = self._owned(batch, self.slots)
+            return
         batch.slots = self.slots.reserve(batch.index, batch.rows)
         if batch.phase is Phase.DECODE:
             feeding = self._feeding()
@@ -54,13 +60,25 @@ class Server:
     def process(self, batch: Batch, result: StepResult) -> Outputs:
         """Digest a result; slots that no step in flight can read any more go back to the ring."""
         outputs = self.scheduler.process(batch, result)
-        if self.slots is not None:
+        if isinstance(self.slots, RequestSlots):
+            for request in outputs.freed:
+                self.slots.release(request)
+        elif self.slots is not None:
             for index in self._reads.pop(batch.index, ()):
                 self.slots.release(index)
                 self._read.remove(index)
             if batch.index not in self._read:
                 self.slots.release(batch.index)
         return outputs
+
+    def _owned(self, batch: Batch, slots: RequestSlots) -> tuple[int, ...]:
+        """The slots of a batch's requests; those in their first step get theirs now."""
+        first = batch.members if batch.phase is Phase.PREFILL else (r for r in batch.joined if r.computed)
+        for request in first:
+            slots.acquire(request.id)
+        if self._named[0] is not batch.members:
+            self._named = batch.members, tuple(slots.slot(r.id) for r in batch.members)
+        return self._named[1]
 
     def _feeding(self) -> tuple[int, ...]:
         """Steps in flight that feed the newest, a decode: the decode before it and the prefills since, oldest first."""

@@ -19,7 +19,7 @@ from sim.machine.machine import Lowering, Machine
 from sim.program.durations import Durations
 from sim.program.lowering import PAGE, TimerLowering, TransformerLowering
 from sim.serving.buckets import Buckets
-from sim.serving.future_map import SlotRing
+from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
 from sim.serving.policies import POLICIES
 from sim.serving.scheduler import Scheduler
@@ -28,8 +28,8 @@ from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
 MEMORY_SHARE = 0.9  # of the device's memory that an engine plans with, as vLLM's default; the rest is the framework's
-BATCHES_IN_RING = 4
-"""Slots for so many full batches: two steps hold slots at once, and pieces do not wrap, so three could overrun."""
+BATCHES_OF_SLOTS = 4
+"""Slots for so many full batches: two steps hold some at once, and a ring's pieces do not wrap: three could overrun."""
 
 LOOPS: dict[str, Callable[[Server], Loop[None]]] = {
     "naive": naive_loop,
@@ -137,12 +137,11 @@ class ServingRun:
             prefill_tokens=settings.prefill_tokens,
             foresee_length=not self.engine.late_stop_length,
         )
-        ring = (
-            SlotRing(BATCHES_IN_RING * max_rows)
-            if mode.startswith("overlap") and self.engine.future_map == "ring"
-            else None
-        )
-        return Server(scheduler, Buckets(self.buckets) if mode.endswith("graph") else None, ring)
+        slots: SlotRing | RequestSlots | None = None
+        if mode.startswith("overlap"):
+            form = SlotRing if self.engine.future_map == "ring" else RequestSlots
+            slots = form(BATCHES_OF_SLOTS * max_rows)
+        return Server(scheduler, Buckets(self.buckets) if mode.endswith("graph") else None, slots)
 
     def _kv_blocks(self) -> int:
         if isinstance(self.model, TimerModel):

@@ -47,6 +47,12 @@ def test_every_mode_gives_the_tokens_of_serial_eager_on_a_cpu(sets: tuple[str, .
         assert tokens(sets, mode, "cpu", **shape) == expected
 
 
+@pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])
+def test_a_slot_a_request_gives_the_same_tokens_as_a_ring(sets: tuple[str, ...]) -> None:
+    expected = tokens(sets, "serial-eager", "cpu")
+    assert tokens((*sets, "engine.future_map=request-slot"), "overlap-graph", "cpu") == expected
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])

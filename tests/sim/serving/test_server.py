@@ -6,7 +6,7 @@ import pytest
 
 from sim.serving.batch import Batch, Phase, StepResult
 from sim.serving.buckets import Buckets
-from sim.serving.future_map import SlotOverrunError, SlotRing
+from sim.serving.future_map import RequestSlots, SlotOverrunError, SlotRing
 from sim.serving.kv_cache import KVCache
 from sim.serving.request import Request
 from sim.serving.scheduler import Scheduler
@@ -120,3 +120,23 @@ def test_a_server_is_idle_when_its_last_result_is_digested() -> None:
     assert (server.idle, server.schedule()) == (False, None)
     server.process(batch, NOTHING_STOPPED)
     assert server.idle
+
+
+def test_a_request_keeps_its_slot_from_its_first_step_until_its_last_row_was_processed() -> None:
+    slots = RequestSlots(8)
+    server = Server(Scheduler(KVCache(64)), slots=slots)
+    server.add((Request(0, 4, 2, computed=True), Request(1, 4, 3, computed=True)))
+    first = prepared(server)
+    assert (list(first.slots or ()), slots.num_live) == ([0, 1], 2)
+    server.add((Request(2, 4, 2),))
+    prefill = prepared(server)
+    assert (list(prefill.slots or ()), slots.num_live) == ([2], 3)
+    server.process(first, StepResult(0, stopped=(0,)))
+    assert slots.num_live == 2
+    second = prepared(server)
+    assert [slots.slot(r.id) for r in second.members] == list(second.slots or ())
+    server.process(prefill, StepResult(0))
+    server.process(second, StepResult(0))
+    third = prepared(server)
+    server.process(third, StepResult(0))
+    assert (server.idle, slots.num_live) == (True, 0)
