@@ -20,14 +20,15 @@ _KEYS = {
     "vocab": "vocab_size",
     "tied_embeddings": "tie_word_embeddings",
 }
+_DTYPES = {"bfloat16": "bf16", "float16": "fp16"}
 _OPTIONAL = ("kv_heads", "head_dim", "tied_embeddings")
 
 
 def from_hugging_face(path: str | Path) -> ModelShape:
     """Read a config.json, or the one in a folder, of an unquantized dense model of the Llama type.
 
-    Weights are taken as served in two bytes whatever the checkpoint holds. A sliding window is left out:
-    attention is priced over the whole context. Raises `ScenarioError` with everything that is missing or
+    A checkpoint that names no type is taken as bfloat16. A sliding window is left out: attention is priced over the
+    whole context. Raises `ScenarioError` with everything that is missing or
     that we cannot represent, such as the architecture of a mixture of experts.
     """
     file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
@@ -51,10 +52,13 @@ def _refusals(config: dict[str, Any]) -> list[Refusal]:
             refusals = [Refusal(architecture, expected, at=("architectures", 0))]
         case other:
             refusals = [Refusal(MISSING if other is None else other, expected, at=("architectures",))]
-    if "quantization_config" in config:
+    if config.get("quantization_config") is not None:
         refusals.append(Refusal(config["quantization_config"], "no quantization", at=("quantization_config",)))
     required = [key for name, key in _KEYS.items() if name not in _OPTIONAL]
-    refusals += [Refusal(MISSING, "an integer of at least 1", at=(key,)) for key in required if key not in config]
+    refusals += [Refusal(MISSING, "an integer of at least 1", at=(key,)) for key in required if config.get(key) is None]
+    for key in ("torch_dtype", "dtype"):
+        if config.get(key) not in (None, *_DTYPES):
+            refusals.append(Refusal(config[key], f"one of {listed(_DTYPES)}", at=(key,)))
     return refusals
 
 
@@ -67,7 +71,7 @@ def _shape(config: dict[str, Any], file: Path) -> ModelShape:
     tree["name"] = config.get("_name_or_path") or file.resolve().parent.name
     tree["qk_norm"] = architecture == "Qwen3ForCausalLM"
     tree["qkv_bias"] = architecture == "Qwen2ForCausalLM" or config.get("attention_bias", False)
-    tree["dtype"] = "fp16" if "float16" in (config.get("torch_dtype"), config.get("dtype")) else "bf16"
+    tree["dtype"] = _DTYPES[config.get("dtype") or config.get("torch_dtype") or "bfloat16"]
     try:
         return validated(ModelShape, tree, lambda _: str(file))
     except ScenarioError as error:

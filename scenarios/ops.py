@@ -28,13 +28,12 @@ Size = Annotated[Count, BeforeValidator(_no_name), Field(description=_PARAMETER)
 
 
 class Matmul(Table):
-    """A matrix product of [m, k] by [k, n]."""
+    """A matrix product of [m, k] by [k, n] in a two-byte type."""
 
     op: Literal["matmul"]
     m: Size
     n: Size
     k: Size
-    dtype: Literal["bf16", "fp16"] = "bf16"
     stream: str = "main"
 
 

@@ -59,7 +59,8 @@ class Workload(Table):
 class ServingEngine(EngineOverrides):
     """The engine: a preset, changes to it, and its scheduler's limits.
 
-    `prefill_tokens` is the token budget of one prefill step, `max_batch` the most rows of a decode step.
+    `prefill_tokens` is the token budget of one prefill step, `max_batch` the most rows of a decode step of an
+    open loop; a closed batch runs whole.
     """
 
     preset: str = "lean"
@@ -80,7 +81,7 @@ class Host(Table):
     `scale` multiplies every host time; without `jitter` each takes its median.
     """
 
-    scale: Annotated[float, Field(ge=0)] = 1.0
+    scale: Annotated[float, Field(ge=0, le=1e6)] = 1.0
     jitter: bool = False
 
 
@@ -93,7 +94,7 @@ class ServingHost(Host):
 class Kernels(Table):
     """The kernels against the profile's: `scale` multiplies their durations."""
 
-    scale: Annotated[float, Field(gt=0)] = 1.0
+    scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
 class Hardware(Table):

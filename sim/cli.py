@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from pathlib import Path
 from typing import NoReturn
@@ -66,6 +68,15 @@ def parser() -> argparse.ArgumentParser:
     return top
 
 
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Go on quietly when whoever reads standard output has seen enough; the exit code is still the answer's."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def list_verb(arguments: argparse.Namespace) -> int:
     """Print what is shipped."""
     from scenarios import shelf
@@ -82,7 +93,8 @@ def list_verb(arguments: argparse.Namespace) -> int:
     lines = ["scenarios"]
     lines += [f"  {name:{width}}  {kind:8}  {title}" for name, kind, title in scenarios]
     lines += [f"{what}\n  {', '.join(names)}" for what, names in others.items()]
-    print("\n".join(lines))
+    with reader_may_leave():
+        print("\n".join(lines), flush=True)
     return DONE
 
 
@@ -90,29 +102,39 @@ def run_verb(arguments: argparse.Namespace) -> int:
     """Run a scenario in all its modes, print the answer and write its files."""
     from rich.console import Console
 
+    from scenarios.errors import Problem, ScenarioError
     from scenarios.loader import load_scenario
     from sim.studies.expectation import Expectation
-    from sim.studies.report import print_results
-    from sim.studies.results import run_all
+    from sim.studies.files import check_folder
+    from sim.studies.report import Printer, print_results
+    from sim.studies.results import modes_of, run_all
 
     expectations = [Expectation.parse(text) for text in arguments.expect]
+    if arguments.out is not None:
+        check_folder(arguments.out)
+    if arguments.model and any(text.partition("=")[0].strip() == "model" for text in arguments.set):
+        raise ScenarioError([Problem("--model", "", "no such option beside '--set model=...'")])
     loaded = load_scenario(arguments.scenario, arguments.set, arguments.model)
+    for expectation in expectations:
+        expectation.check_mode(modes_of(loaded.scenario))
     with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
         results = run_all(loaded, arguments.seed, lambda what: status.update(f"{arguments.scenario}: {what}"))
     results.changes = tuple(arguments.set)
     broken = [text for text in (e.check(results.modes) for e in expectations) if text]
-    if arguments.json:
-        import json
+    with reader_may_leave():
+        if arguments.json:
+            import json
 
-        print(json.dumps(results.as_json(), indent=2))
-    else:
-        print_results(Console(width=None if sys.stdout.isatty() else 120), results)
+            print(json.dumps(results.as_json(), indent=2), flush=True)
+        else:
+            print_results(Printer(width=None if sys.stdout.isatty() else 120), results)
     if arguments.out is not None:
         from sim.studies.files import write_files
 
         written = write_files(arguments.out, results)
         if not arguments.json:
-            print("wrote " + ", ".join(str(path) for path in written))
+            with reader_may_leave():
+                print("wrote " + ", ".join(str(path) for path in written), flush=True)
     for text in broken:
         print(f"overlapsim: {text}", file=sys.stderr)
     return NO if broken else DONE
@@ -144,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"overlapsim: {problem}", file=sys.stderr)
         return BAD_INPUT
     except OSError as error:
-        print(f"overlapsim: {error.filename or ''}: {error.strerror}", file=sys.stderr)
+        print(f"overlapsim: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
         return BAD_INPUT
     except KeyboardInterrupt:
         return INTERRUPTED

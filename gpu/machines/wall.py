@@ -88,7 +88,8 @@ class WallMachine:
             other.start()
         thread(names[0])
         for other in others:
-            other.join()
+            while other.is_alive() and not failures:  # after a failure a thread may wait for ever; it dies with us
+                other.join(timeout=0.1)
         self._device.close(self._recorder, self._origin)
         if failures:
             raise failures[0]

@@ -231,9 +231,13 @@ class HostThread:
         return self.device.mark(step if op.event is STEP else op.event) if isinstance(op, WaitEvent) else None
 
     def _recorded(self, on: Step | Hashable) -> Mark:
+        """The latest record of an event; one that nobody has recorded is as good as fired, as in CUDA."""
         mark = self.device.mark(on)
         if mark is None:
-            raise ValueError(f"nothing has recorded {on!r}, so it cannot be waited for")
+            if isinstance(on, Step):
+                raise ValueError(f"step {on.index} has recorded no event, so it cannot be waited for")
+            mark = Mark()
+            mark.fire(NEVER)
         return mark
 
     def _wait(self, effect: Wait) -> Process:

@@ -19,6 +19,11 @@ INPUTS_A_ROW = 16  # bytes: token, position, slot and length, 4 each
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
 
+def decode_graph(bucket: int) -> tuple[str, int]:
+    """The identity of a bucket's executable graph."""
+    return "decode", bucket
+
+
 class TimerLowering:
     """Batches that are plain timers: one kernel that only takes time, and an event."""
 
@@ -106,5 +111,5 @@ class TransformerLowering:
         if batch.bucket is None:
             return [*forward, *sample]
         if self._engine.sample_in_graph:
-            return [Replay(("decode", rows), Graph((*forward, *sample)))]
-        return [Replay(("decode", rows), Graph(forward)), *sample]
+            return [Replay(decode_graph(rows), Graph((*forward, *sample)))]
+        return [Replay(decode_graph(rows), Graph(forward)), *sample]

@@ -43,7 +43,9 @@ class Capture:
             case Record():
                 self._events[op.event] = before
             case WaitEvent():
-                self._last[stream] = before | self._events.get(op.event, frozenset())
+                if op.event not in self._events:
+                    raise self._refusal(f"waits for event {op.event!r}, which is not recorded in the graph before")
+                self._last[stream] = before | self._events[op.event]
             case Copy():
                 self._node(stream, Kernel(f"Memcpy {op.direction}", "copy", op.ns, 0.001))
             case Kernel():
@@ -56,12 +58,17 @@ class Capture:
         self._kernels.append(kernel)
         self._last[stream] = frozenset([len(self._kernels) - 1])
 
+    @property
+    def origin(self) -> str:
+        """The stream that is captured, and on which the graph is launched: the one of the first operation."""
+        assert self._origin is not None
+        return self._origin
+
     def graph(self) -> Graph:
         """The graph; a plain chain is stored as one."""
         if not self._kernels:
             raise self._refusal("no kernel and no copy to capture")
-        assert self._origin is not None
-        joined, reached = set[int](), list(self._last.get(self._origin, ()))
+        joined, reached = set[int](), list(self._last.get(self.origin, ()))
         while reached:
             position = reached.pop()
             if position not in joined:
@@ -82,6 +89,7 @@ class Recipe:
     def __init__(self, durations: Durations, *, graphs: bool) -> None:
         self._durations = durations
         self._graphs = graphs
+        self._captured: set[str] = set()  # events recorded in graphs: nothing outside can wait for them
 
     def loop(self, ops: tuple[recipe.Op, ...]) -> Loop[None]:
         """A host thread that does ``ops`` and in the end waits for the device, unless it has just done so."""
@@ -117,11 +125,20 @@ class Recipe:
                 case recipe.Graph():
                     yield from self._block(op)
                 case recipe.Sync():
+                    self._refuse_captured(op.on)
                     yield Wait(op.on, op.how)
                 case recipe.Think():
                     yield "main", Think(op.duration)
+                case recipe.WaitEvent():
+                    self._refuse_captured(op.event)
+                    yield op.stream, WaitEvent(op.event)
                 case _:
                     yield op.stream, self._operation(op)
+
+    def _refuse_captured(self, event: str) -> None:
+        if event in self._captured:
+            message = "was recorded during a capture, so nothing outside of the graph can wait for it"
+            raise ScenarioError([Problem(f"event {event!r}", "", message)])
 
     def _block(self, block: recipe.Graph) -> Iterator[Wait | tuple[str, Op]]:
         if not self._graphs:
@@ -129,12 +146,14 @@ class Recipe:
                 yield from self._effects(block.ops)
             return
         capture = Capture(block.name)
+        outside, self._captured = self._captured, set()
         for effect in self._effects(block.ops):
             assert not isinstance(effect, Wait)  # the schema keeps waits out of graphs
             capture.add(*effect)
         replay = Replay(block.name, capture.graph())
+        self._captured = outside | {op.event for _, op in recipe.walk(block.ops) if isinstance(op, recipe.Record)}
         for _ in range(block.replays):
-            yield "main", replay
+            yield capture.origin, replay
 
     def _operation(self, op: recipe.Op) -> Op:
         durations = self._durations
@@ -154,7 +173,5 @@ class Recipe:
                 return durations.copy(direction, op.bytes, pinned=op.pinned)
             case recipe.Record():
                 return Record(op.event, op.timed)
-            case recipe.WaitEvent():
-                return WaitEvent(op.event)
             case _:
                 raise TypeError(f"{op!r} is no operation of a stream")

@@ -32,6 +32,11 @@ class Expectation:
             raise ScenarioError([Problem("--expect", "", f"found {text!r}, expected {expected}")])
         return cls(text, tuple(match[1].split(".")), match[2], float(match[3]))
 
+    def check_mode(self, modes: tuple[str, ...]) -> None:
+        """Raise ``ScenarioError`` unless the path begins with one of the modes, before any of them is run."""
+        if self.path[0] not in modes:
+            self.find(dict.fromkeys(modes))
+
     def find(self, modes: dict[str, Any]) -> float:
         """The number that the path names; raises ``ScenarioError`` naming the nearest known one."""
         here: Any = modes

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from errno import EISDIR
 from os import strerror
 from pathlib import Path
 
+from scenarios.errors import Problem, ScenarioError
 from sim.studies.report import time
 from sim.studies.results import Results
 from sim.timeline.chrome import replacing, write_chrome_trace
@@ -16,6 +18,20 @@ from sim.timeline.picture import draw_modes, draw_program
 from sim.timeline.spans import Timeline
 
 STEPS_SHOWN = 3
+
+
+def check_folder(folder: Path) -> None:
+    """Raise ``ScenarioError`` for a place where no folder can be, before anything is computed for it."""
+    parts = (folder, *folder.parents)
+    if str(folder) in ("", "."):
+        raise ScenarioError([Problem("--out", "", "found no name, expected a folder to write three files into")])
+    for part in parts:
+        if part.exists():
+            if not part.is_dir():
+                raise ScenarioError([Problem("--out", "", f"{part} is a file, expected a folder")])
+            if not os.access(part, os.W_OK):
+                raise ScenarioError([Problem("--out", "", f"{part} cannot be written to")])
+            return
 
 
 def write_files(folder: Path, results: Results) -> list[Path]:

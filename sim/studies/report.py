@@ -12,6 +12,14 @@ from sim.studies.results import Results
 from sim.studies.why import BreakEven, Waterfall
 
 
+class Printer(Console):
+    """A console that leaves it to its caller what a reader's leaving means."""
+
+    def on_broken_pipe(self) -> None:
+        """Pass the error on; rich itself would exit with 1, which here says that the answer is no."""
+        raise BrokenPipeError
+
+
 def print_results(console: Console, results: Results) -> None:
     """The table of all modes; for serving, the waterfall of the gain and the break-evens."""
     loaded = results.loaded
@@ -54,7 +62,7 @@ def _serving_table(results: Results) -> Table:
         cells = [
             mode,
             time(found["step_us"]),
-            f"{found['tokens_per_s']:,.0f}",
+            f"{found['tokens_per_s']:,.0f}" if found["tokens_per_s"] >= 10 else f"{found['tokens_per_s']:.3g}",
             f"{found['device_busy']:.1%}",
             time(found["exposed_host_us"]),
             f"{found['speedup']:.2f}x",
@@ -75,7 +83,7 @@ def _program_table(modes: dict[str, dict[str, Any]]) -> Table:
 
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first)
+    table.add_column(first, no_wrap=True, min_width=len("overlap-graph"))
     for name in others:
         table.add_column(name, justify="right")
     return table

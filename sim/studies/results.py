@@ -54,6 +54,11 @@ class Results:
         return result
 
 
+def modes_of(scenario: Serving | Program) -> tuple[str, ...]:
+    """The modes that a scenario is run in."""
+    return scenario.modes if isinstance(scenario, Program) else scenario.engine.modes
+
+
 def run_all(loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None) -> Results:
     """Run every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
     if isinstance(loaded.scenario, Program):

@@ -17,7 +17,7 @@ from sim.machine.calls import HostCosts
 from sim.machine.constants import Constants
 from sim.machine.machine import Lowering, Machine
 from sim.program.durations import Durations
-from sim.program.lowering import PAGE, TimerLowering, TransformerLowering
+from sim.program.lowering import PAGE, TimerLowering, TransformerLowering, decode_graph
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
@@ -87,6 +87,16 @@ class ServingRun:
         workload = self.scenario.workload.model_copy(update={"output_tokens": tokens})
         return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
 
+    @property
+    def runs_eager(self) -> bool:
+        """Whether a closed batch is above the largest bucket, so that no graph is replayed for it."""
+        return (self.scenario.workload.batch or 0) > self.buckets[-1]
+
+    def without_stops(self) -> ServingRun:
+        """The same scenario, every request running to its length."""
+        workload = self.scenario.workload.model_copy(update={"stop_share": 0.0})
+        return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
+
     def timeline(self, mode: str) -> Timeline:
         """Run one mode; raises ``ScenarioError`` when the model or a request does not fit into the device's memory."""
         machine = Machine(
@@ -103,8 +113,9 @@ class ServingRun:
             raise ScenarioError([Problem(self.source, "workload.batch", message)])
         foreseen = not self.engine.late_stop_token
         source = build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
+        warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
         try:
-            return machine.run({"scheduler": LOOPS[mode](self.server(mode))}, source)
+            return machine.run({"scheduler": LOOPS[mode](self.server(mode))}, source, warm=warm)
         except ValueError as error:
             raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
 

@@ -52,13 +52,15 @@ def waterfall(run: ServingRun, base: str, target: str) -> Waterfall:
     mode = base
     if base.endswith("eager") and target.endswith("graph"):
         mode = base.replace("eager", "graph")
-        constants = run.constants
-        same_gaps = replace(constants, graph_gap=constants.stream_gap, graph_join_gap=constants.stream_gap)
-        exact = replace(run, buckets=_exact(run))
-        stages.append(("fewer launches", step_time(replace(exact, constants=same_gaps), mode)))
-        stages.append(("smaller gaps", step_time(exact, mode)))
-        if _exact(run) != run.buckets:
-            stages.append(("padding to the bucket", step_time(run, mode)))
+        if run.runs_eager:
+            stages.append(("graphs that no bucket is large enough for", step_time(run, mode)))
+        else:
+            same_gaps = replace(run.constants, graph_gap=run.constants.stream_gap)
+            exact = replace(run, buckets=_exact(run))
+            stages.append(("fewer launches", step_time(replace(exact, constants=same_gaps), mode)))
+            stages.append(("smaller gaps", step_time(exact, mode)))
+            if _exact(run) != run.buckets:
+                stages.append(("padding to the bucket", step_time(run, mode)))
     if base.startswith("serial") and target.startswith("overlap"):
         mode = mode.replace("serial", "overlap")
         stages.append(("hidden host work", step_time(replace(run, free_slots=True), mode)))
@@ -87,12 +89,12 @@ class BreakEven:
 def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
     """The batch above which overlap and graphs stop paying, and the host that would make graphs superfluous.
 
-    Batches are searched in powers of two up to 512 and then by bisection; contexts and everything else stay. Only
-    for a closed batch, where a step has a size.
+    Batches are searched in powers of two up to 512 and then by bisection, over the first steps of the output and with
+    nobody stopping early; all else stays. Only for a closed batch, where a step has a size.
     """
     if run.scenario.workload.batch is None:
         return []
-    short = run.with_output(SHORT_OUTPUT)
+    short = run.with_output(min(SHORT_OUTPUT, run.scenario.workload.output_tokens)).without_stops()
     found = []
     if {"serial-graph", "overlap-graph"} <= set(modes):
         found.append(_batch_limit(short, "overlap", "serial-graph", "overlap-graph"))
@@ -100,7 +102,8 @@ def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
         found.append(_batch_limit(short, "overlap", "serial-eager", "overlap-eager"))
     if {"serial-eager", "serial-graph"} <= set(modes):
         found.append(_batch_limit(short, "graphs", "serial-eager", "serial-graph"))
-        found.append(_host_that_equals_graphs(short))
+        if not run.runs_eager:
+            found.append(_host_that_equals_graphs(short))
     return found
 
 

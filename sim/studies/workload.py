@@ -15,6 +15,7 @@ from sim.serving.request import Request
 from sim.serving.source import RequestSource
 
 AZURE = ("TIMESTAMP", "ContextTokens", "GeneratedTokens")
+LATEST = 1 << 62
 EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001  the stamps carry no zone
 MOONCAKE = ("timestamp", "input_length", "output_length")
 
@@ -65,6 +66,8 @@ def _trace(path: Path) -> Iterator[tuple[int, int, int]]:
         lines: Iterable[dict[str, str] | str] = csv.DictReader(file) if azure else file
         for number, line in enumerate(lines, start=1):
             place = f"row {number}"
+            if isinstance(line, str) and not line.strip():
+                continue
             try:
                 row = line if isinstance(line, dict) else json.loads(line)
                 missing = [c for c in columns if row.get(c) is None]
@@ -73,13 +76,24 @@ def _trace(path: Path) -> Iterator[tuple[int, int, int]]:
                     raise ScenarioError([Problem(str(path), place, message)])
                 stamp, context, tokens = (row[c] for c in columns)
                 arrival = _nanoseconds(stamp) if azure else round(float(stamp) * 1e6)
-                context, tokens = int(context), int(tokens)
+                context, tokens = _count(columns[1], context), _count(columns[2], tokens)
             except (ValueError, TypeError, AttributeError, OverflowError) as error:
                 raise ScenarioError([Problem(str(path), place, str(error))]) from error
+            if arrival >= LATEST:
+                raise ScenarioError([Problem(str(path), place, f"found {stamp}, expected a time within 30 years")])
             if context < 1 or tokens < 1:
                 message = f"found {context} prompt and {tokens} output tokens, expected at least 1 of each"
                 raise ScenarioError([Problem(str(path), place, message)])
             yield arrival, context, tokens
+
+
+def _count(column: str, found: object) -> int:
+    """A number of tokens, written as digits in CSV and as an integer in JSON."""
+    if isinstance(found, str) and found.strip().lstrip("-").isdigit():
+        return int(found)
+    if isinstance(found, int) and not isinstance(found, bool):
+        return found
+    raise ValueError(f"{column}: found {found!r}, expected an integer")
 
 
 def _nanoseconds(stamp: str) -> int:

@@ -25,11 +25,12 @@ class StepMetrics:
     """One mode of a serving scenario, a step's share of each; times are nanoseconds.
 
     ``step_ns`` is the mean interval between deliveries: of a closed batch, between deliveries of the full batch, the
-    first 3 and the last 2 left out (all there are when that leaves none); of an open loop, between all deliveries from
-    the first arrival on, waits for work included. ``busy_ns`` is the union of kernels, copies and memsets over the same
-    window, and ``idle`` splits the rest by cause, so that busy and idle add up to the step. ``launches`` are host calls
-    that enqueue, ``kernels`` those that ran, graph nodes included. ``tokens_per_s`` counts all tokens that reached
-    clients, from the first arrival to the last delivery; ``late_rows`` those that ran after their request had stopped.
+    first 3 and the last 2 left out; of an open loop, or where fewer than 7 full batches are delivered, between all
+    deliveries from the first arrival on, waits for work included. ``busy_ns`` is the union of kernels, copies and
+    memsets over the same window, and ``idle`` splits the rest by cause, so that busy and idle add up to the step.
+    ``launches`` are host calls that enqueue, ``kernels`` those that ran, graph nodes included. ``tokens_per_s`` counts
+    all tokens that reached clients, from the first arrival to the last delivery; ``late_rows`` those that ran after
+    their request had stopped.
     """
 
     step_ns: float
@@ -54,10 +55,13 @@ class StepMetrics:
 
 
 def steady(deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """Deliveries that bound the steady steps: the first opens the window, each of the others ends a step."""
+    """Deliveries that bound the steady steps: the first opens the window, each of the others ends a step.
+
+    None of fewer than 7: the pipeline's filling and draining would pass for its pace.
+    """
     most = max((d.rows for d in deliveries if not d.prefill), default=0)
     full = [d for d in deliveries if d.rows == most and not d.prefill]
-    return full[3:-2] if len(full) >= 7 else full
+    return full[3:-2] if len(full) >= 7 else []
 
 
 def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:

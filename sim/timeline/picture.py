@@ -36,12 +36,13 @@ PAINTS = (
     Paint("schedule", "#E69F00"),
     Paint("prepare", "#F0E442"),
     Paint("process", "#009E73", "white"),
-    Paint("launch calls", "#D55E00", "white"),
+    Paint("launch calls of N, N+2, ...", "#D55E00", "white"),
     Paint("kernels of N, N+2, ...", "#0072B2", "white"),
     Paint("kernels of N+1, N+3, ...", "#56B4E9"),
     Paint("copies", "#000000", "white"),
+    Paint("launch calls of N+1, N+3, ...", "#F2A673"),
 )
-NO_WORK, WAIT, OTHER, CALL, EVEN, ODD, COPY = 0, 1, 2, 7, 8, 9, 10
+NO_WORK, WAIT, OTHER, CALL, EVEN, ODD, COPY, CALL_ODD = 0, 1, 2, 7, 8, 9, 10, 11
 HOST_PAINTS = {paint.label: number for number, paint in enumerate(PAINTS) if OTHER < number < CALL}
 HOST_PAINTS["enter stream"] = CALL
 IDLE = "#f9c9bd"
@@ -149,12 +150,14 @@ def _extent(timeline: Timeline) -> Interval:
 
 
 def _paints(timeline: Timeline, spans: Column) -> Column:
-    """The number of each span's paint: host work by its name, kernels by the parity of their step."""
+    """The number of each span's paint: host work by its name, launches and kernels by the parity of their step."""
     kind, name, step = spans[:, 3], spans[:, 4], spans[:, 6]
     of_kind = np.array([EVEN, COPY, COPY, OTHER, CALL, WAIT, NO_WORK])  # in the order of Kind
     of_name = np.array([HOST_PAINTS.get(text, OTHER) for text in timeline.names], dtype=np.int64)
     paint = np.where(kind == Kind.HOST, of_name[name], of_kind[kind])
-    return np.where((kind == Kind.KERNEL) & (step >= 0) & (step % 2 == 1), ODD, paint)
+    odd = (step >= 0) & (step % 2 == 1)
+    paint = np.where((paint == CALL) & odd, CALL_ODD, paint)
+    return np.where((kind == Kind.KERNEL) & odd, ODD, paint)
 
 
 def _draw(runs: Mapping[str, Timeline], views: Mapping[str, Interval], title: str, notes: Mapping[str, str]) -> Any:
@@ -210,11 +213,12 @@ def _panel(axes: Any, timeline: Timeline, lanes: Sequence[int], view: Interval, 
     ranks = np.array([track.rank for track in timeline.tracks])
     pixel = (end - start) / PIXELS
     used: set[int] = set()
+    busiest, last = _busiest(timeline, shown), int(timeline.column("end").max(initial=end))
     for number, bottom in zip(lanes, reversed(range(len(lanes))), strict=True):
         track = timeline.tracks[number]
-        if track.place is Place.STREAM:
+        if number in busiest:
             on_device = spans[shown.on_device & (ranks[spans[:, 0]] == track.rank)]
-            _idle(axes, idle_intervals(on_device, 0, end - start), bottom, pixel, scale)
+            _idle(axes, idle_intervals(on_device, 0, min(end, last) - start), bottom, pixel, scale)
         mine = spans[:, 0] == number
         merged = merge_spans(spans[mine], paints[mine], round(MERGE * pixel), round(ALONE * pixel))
         used |= set(merged.paint.tolist())
@@ -236,6 +240,17 @@ def _panel(axes: Any, timeline: Timeline, lanes: Sequence[int], view: Interval, 
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     return used
+
+
+def _busiest(timeline: Timeline, shown: Timeline) -> set[int]:
+    """Of each rank the stream that runs longest: on its lane the device's idle time is shown."""
+    spans = shown.table[shown.on_device]
+    ran = np.bincount(spans[:, 0], weights=spans[:, 2] - spans[:, 1], minlength=len(timeline.tracks))
+    best: dict[int, int] = {}
+    for number, track in enumerate(timeline.tracks):
+        if track.place is Place.STREAM and ran[number] > ran[best.get(track.rank, number)] - (track.rank not in best):
+            best[track.rank] = number
+    return set(best.values())
 
 
 def _idle(axes: Any, idle: Column, bottom: int, pixel: float, scale: int) -> None:

@@ -129,15 +129,14 @@ def test_the_first_three_and_the_last_two_deliveries_of_the_full_batch_are_left_
     assert [d.step for d in steady(deliveries(4, 4, 4, 4, 4, 4, 4))] == [3, 4]
 
 
-def test_fewer_than_seven_full_batches_are_all_kept() -> None:
-    assert [d.step for d in steady(deliveries(4, 4, 4, 4, 4, 4))] == [0, 1, 2, 3, 4, 5]
-    assert steady([]) == []
+def test_fewer_than_seven_full_batches_have_no_steady_step() -> None:
+    assert steady(deliveries(4, 4, 4, 4, 4, 4)) == steady([]) == []
 
 
 def test_smaller_batches_and_prefills_are_no_steady_steps() -> None:
-    mixed = deliveries(9, 4, 4, 2, 4, 4, 1)
+    mixed = deliveries(9, 4, 4, 4, 2, 4, 4, 4, 4, 1)
     mixed[0] = Delivery(0, 0, 9, 9, prefill=True)
-    assert [d.step for d in steady(mixed)] == [1, 2, 4, 5]
+    assert [d.step for d in steady(mixed)] == [5, 6]
 
 
 def closed_world() -> World:

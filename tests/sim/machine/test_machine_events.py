@@ -127,9 +127,9 @@ def test_a_step_is_waited_for_by_its_own_event() -> None:
     assert results == [100, 200]
 
 
-def test_waiting_for_what_nobody_recorded_is_an_error() -> None:
-    with pytest.raises(ValueError, match="nothing has recorded 'e'"):
-        run(program(("main", [kernel("a", 100)]), last="e"))
+def test_a_host_waiting_for_what_nobody_recorded_does_not_wait() -> None:
+    timeline = run(program(("main", [kernel("a", 100)]), last="e"), event_sync_call=7, wake_spin=50)
+    assert host(timeline)[-1] == ("cudaEventSynchronize", 0, 7)
 
 
 def test_ready_tells_whether_the_event_has_fired_when_the_query_returns() -> None:

@@ -88,8 +88,20 @@ def test_a_batch_beyond_the_search_that_still_pays_is_not_said_to_be_the_limit()
 
 def test_a_batch_that_does_not_pay_is_searched_downwards() -> None:
     run = ServingRun.of(tiny("engine.buckets=[1, 2, 4]", batch=8))
-    (found, _) = break_evens(run, ("serial-eager", "serial-graph"))
+    (found,) = break_evens(run, ("serial-eager", "serial-graph"))
     assert found.text == "graphs stop paying above batch 4"
+
+
+def test_a_batch_above_the_largest_bucket_gains_nothing_from_graphs() -> None:
+    run = ServingRun.of(tiny("engine.buckets=[1, 2, 4]", batch=8))
+    (found,) = waterfall(run, "serial-eager", "serial-graph").factors
+    assert (found.cause, found.gain) == ("graphs that no bucket is large enough for", 1)
+
+
+@pytest.mark.parametrize("tokens", range(1, 8))
+def test_a_short_output_does_not_pass_its_draining_for_its_pace(tokens: int) -> None:
+    run = ServingRun.of(tiny(batch=4, tokens=tokens))
+    assert step_time(run, "overlap-eager") > step_time(run.with_output(40), "overlap-eager") * Fraction(9, 10)
 
 
 def test_overlap_with_nothing_to_hide_gains_nothing_at_any_batch() -> None:
