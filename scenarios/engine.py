@@ -35,10 +35,6 @@ class HostCost(Table):
     per_token: Duration = 0
     source: str
 
-    def cost(self, num_rows: int, num_tokens: int) -> int:
-        """Nanoseconds for a batch of that size."""
-        return self.base + num_rows * self.per_row + num_tokens * self.per_token
-
 
 class HostCosts(Table):
     """The four parts of a step that run on the host thread besides launching."""
@@ -55,10 +51,6 @@ class FrameworkCost(Table):
     default: Duration
     by_kind: dict[str, Duration] = Field(default_factory=dict)
     source: str
-
-    def cost(self, kind: str) -> int:
-        """Nanoseconds for an op of that kind."""
-        return self.by_kind.get(kind, self.default)
 
 
 class EnginePreset(Table):

@@ -59,4 +59,6 @@ def test_a_slot_a_request_gives_the_same_tokens_as_a_ring(sets: tuple[str, ...])
 @pytest.mark.parametrize("shape", [{"head_dim": 64}, {"head_dim": 64, "qk_norm": True}], ids=MODEL_KINDS[:2])
 def test_every_mode_gives_the_tokens_of_serial_graph_on_a_gpu(sets: tuple[str, ...], shape: dict[str, Any]) -> None:
     expected = tokens((*sets, "engine.buckets=[4, 8]"), "serial-graph", "cuda", **shape)
-    assert tokens((*sets, "engine.buckets=[4, 8]"), "overlap-graph", "cuda", **shape) == expected
+    for form in ("ring", "request-slot"):
+        found = tokens((*sets, "engine.buckets=[4, 8]", f"engine.future_map={form}"), "overlap-graph", "cuda", **shape)
+        assert found == expected

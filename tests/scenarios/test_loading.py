@@ -32,9 +32,12 @@ def test_a_scenario_brings_its_model_profile_and_engine(bench: Path) -> None:
     assert loaded.model == load_model("tiny")
     assert loaded.profile.constants.stream_gap.value == 1_500
     assert loaded.profile.kernels["gemm"].flops == 790_000_000_000_000
-    assert loaded.engine.host.schedule.cost(num_rows=4, num_tokens=4) == 108_000
-    assert loaded.engine.framework.cost("gemm") == 5_000
-    assert loaded.engine.framework.cost("norm") == 3_000
+    schedule, framework = loaded.engine.host.schedule, loaded.engine.framework
+    assert (schedule.base + 4 * schedule.per_row, framework.by_kind["gemm"], framework.default) == (
+        108_000,
+        5_000,
+        3_000,
+    )
     assert loaded.source == str(bench / "serving.toml")
 
 

@@ -8,6 +8,9 @@ import pytest
 from machine_worlds import Piece, host, kernel, program, run, spans
 
 from sim.effects import DEVICE, Effect, Launch, Loop, Ready, Wait
+from sim.machine.calls import HostCosts
+from sim.machine.constants import Constants
+from sim.machine.machine import Machine
 from sim.program.ops import STEP, Copy, Op, Record, Think, WaitEvent
 
 
@@ -130,6 +133,12 @@ def test_a_step_is_waited_for_by_its_own_event() -> None:
 def test_a_host_waiting_for_what_nobody_recorded_does_not_wait() -> None:
     timeline = run(program(("main", [kernel("a", 100)]), last="e"), event_sync_call=7, wake_spin=50)
     assert host(timeline)[-1] == ("cudaEventSynchronize", 0, 7)
+
+
+def test_a_slower_host_takes_longer_to_synchronize() -> None:
+    costs = HostCosts(Constants(event_sync_call=7, device_sync_call=11), scale=3.0)
+    timeline = Machine(costs).run({"host": program(("main", [Record("e")]), last="e")})
+    assert host(timeline)[-1] == ("cudaEventSynchronize", 0, 21)
 
 
 def test_ready_tells_whether_the_event_has_fired_when_the_query_returns() -> None:

@@ -70,7 +70,11 @@ def test_requests_cut_a_trace_short(tmp_path: Path) -> None:
         ("a.csv", HEAD, "holds no request"),
         ("a.csv", "TIMESTAMP,ContextTokens\n2023-11-16 18:17:03,10\n", "row 1: no column 'GeneratedTokens'"),
         ("a.csv", HEAD + "2023-11-16 18:17:03,10\n", "row 1: no column 'GeneratedTokens'"),
-        ("a.csv", HEAD + "2023-11-16 18:17:03,10,2\n2023-11-16 18:17:03,ten,2\n", "row 2: ContextTokens: found 'ten', expected an integer"),
+        (
+            "a.csv",
+            HEAD + "2023-11-16 18:17:03,10,2\n2023-11-16 18:17:03,ten,2\n",
+            "row 2: ContextTokens: found 'ten'",
+        ),
         ("a.csv", HEAD + "yesterday,10,2\n", "row 1: Invalid isoformat string"),
         ("a.csv", HEAD + "2023-11-16 18:17:03+01:00,10,2\n", "row 1: can't subtract offset-naive"),
         ("a.csv", HEAD + "2023-11-16 18:17:03,0,2\n", "row 1: found 0 prompt and 2 output tokens, expected at least 1"),
@@ -78,7 +82,11 @@ def test_requests_cut_a_trace_short(tmp_path: Path) -> None:
         ("a.jsonl", "[1, 2, 3]\n", "row 1: 'list' object has no attribute 'get'"),
         ("a.jsonl", '{"timestamp": 1, "input_length": 2}\n', "row 1: no column 'output_length'"),
         ("a.jsonl", '{"timestamp": 1e999, "input_length": 2, "output_length": 3}\n', "row 1: cannot convert float"),
-        ("a.jsonl", '{"timestamp": 1, "input_length": [2], "output_length": 3}\n', "row 1: input_length: found [2], expected an integer"),
+        (
+            "a.jsonl",
+            '{"timestamp": 1, "input_length": [2], "output_length": 3}\n',
+            "row 1: input_length: found [2]",
+        ),
     ],
 )
 def test_a_trace_that_cannot_be_read_names_its_row(tmp_path: Path, name: str, text: str, message: str) -> None:
