@@ -117,7 +117,8 @@ def merge_spans(spans: Column, paint: Column, gap: int, wide: int) -> Runs:
         opens = (start - before >= gap) | alone | np.concatenate(([True], alone[:-1]))
         opens[0] = True
         first = np.flatnonzero(opens)
-        covered = np.add.reduceat(np.maximum(end - np.maximum(start, before), 0), first)
+        fresh = np.where(opens, start, np.maximum(start, before))  # what a run takes of its own, overlaps counted once
+        covered = np.add.reduceat(np.maximum(end - fresh, 0), first)
         one_step = np.minimum.reduceat(step, first) == np.maximum.reduceat(step, first)
         one_name = np.minimum.reduceat(name, first) == np.maximum.reduceat(name, first)
         columns.append(
@@ -207,13 +208,15 @@ def _panel(axes: Any, timeline: Timeline, lanes: Sequence[int], view: Interval, 
     shown = timeline.window(start, end)
     spans = shown.table.copy()
     spans[:, 1:3] = np.clip(spans[:, 1:3], start, end) - start
+    if not timeline.deliveries:
+        spans[:, 6] = -1  # a program has launches, but no steps
     stepped = spans[:, 6] >= 0
     spans[stepped, 6] -= spans[stepped, 6].min(initial=2**62)
     paints = _paints(timeline, spans)
     ranks = np.array([track.rank for track in timeline.tracks])
     pixel = (end - start) / PIXELS
     used: set[int] = set()
-    busiest, last = _busiest(timeline, shown), int(timeline.column("end").max(initial=end))
+    busiest, last = _busiest(timeline, shown), int(timeline.column("end").max(initial=start))
     for number, bottom in zip(lanes, reversed(range(len(lanes))), strict=True):
         track = timeline.tracks[number]
         if number in busiest:
@@ -325,7 +328,7 @@ def _legend(figure: Any, used: set[int], deliveries: bool, total: float) -> None
     entries: list[Any] = []
     for number in sorted(used, key=lambda number: (number in (NO_WORK, WAIT), number)):
         paint = PAINTS[number]
-        label = "kernels" if number == EVEN and ODD not in used else paint.label
+        label = paint.label if deliveries else paint.label.split(" of ")[0]
         edge = PALE if number in (NO_WORK, WAIT) else paint.face
         entries.append(Patch(facecolor=paint.face, edgecolor=edge, hatch=paint.hatch, label=label))
     entries.append(Patch(facecolor=IDLE, label="device idle (share, where gaps are small)"))
