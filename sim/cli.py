@@ -87,14 +87,15 @@ def list_verb(arguments: argparse.Namespace) -> int:
         import json
 
         rows = [{"name": name, "kind": kind, "title": title} for name, kind, title in scenarios]
-        print(json.dumps({"scenarios": rows, **others}, indent=2))
-        return DONE
-    width = max(len(name) for name, _, _ in scenarios)
-    lines = ["scenarios"]
-    lines += [f"  {name:{width}}  {kind:8}  {title}" for name, kind, title in scenarios]
-    lines += [f"{what}\n  {', '.join(names)}" for what, names in others.items()]
+        text = json.dumps({"scenarios": rows, **others}, indent=2)
+    else:
+        width = max(len(name) for name, _, _ in scenarios)
+        lines = ["scenarios"]
+        lines += [f"  {name:{width}}  {kind:8}  {title}" for name, kind, title in scenarios]
+        lines += [f"{what}\n  {', '.join(names)}" for what, names in others.items()]
+        text = "\n".join(lines)
     with reader_may_leave():
-        print("\n".join(lines), flush=True)
+        print(text, flush=True)
     return DONE
 
 

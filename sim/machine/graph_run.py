@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from sim.machine.sharing import FULL, Execution
+from sim.machine.sharing import Execution
 from sim.program.ops import Graph
 from sim.timeline.spans import Kind
 
@@ -106,8 +106,8 @@ class GraphRun:
         self._share(position, self._kernels[position].ns)
 
     def _share(self, position: int, left: int, began: int | None = None) -> None:
-        share = round(self._kernels[position].sm * FULL)
-        self._stream.device.sharing.add(Execution(left, share, partial(self._shared_end, position), began=began))
+        running = Execution(left, self._kernels[position].sm, partial(self._shared_end, position), began=began)
+        self._stream.device.sharing.add(running)
 
     def _shared_end(self, position: int, execution: Execution) -> None:
         assert execution.began is not None

@@ -241,7 +241,7 @@ class HostThread:
         return mark
 
     def _wait(self, effect: Wait) -> Process:
-        whole = effect.on is DEVICE or effect.on == DEVICE
+        whole = effect.on == DEVICE
         mark = self.device.when_idle() if whole else self._recorded(effect.on)
         step = effect.on if isinstance(effect.on, Step) else None
         index = -1 if step is None else step.index

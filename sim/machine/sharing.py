@@ -22,14 +22,14 @@ class Execution:
     def __init__(
         self,
         ns: int | None,
-        share: int,
+        sm: float,
         on_end: Callable[[Execution], None] | None = None,
         *,
         on_begin: Callable[[], None] | None = None,
         began: int | None = None,
     ) -> None:
         self.left = None if ns is None else ns * NS
-        self.share = share
+        self.share = round(sm * FULL)
         self.on_end = on_end
         self.since = 0
         self.rate = 0

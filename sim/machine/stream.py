@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
 from sim.machine.clock import FOREVER, NEVER
 from sim.machine.events import Mark
 from sim.machine.graph_run import GraphRun
-from sim.machine.sharing import FULL, Execution
+from sim.machine.sharing import Execution
 from sim.program.ops import Collective, Copy, Kernel, Op, Record, Replay, WaitEvent
 from sim.timeline.spans import Kind
 
@@ -165,18 +165,13 @@ class Stream:
         self._floor = max(self._floor, time)
         self.advance()
 
-    def _ready(self, submitted: int, gap: int) -> tuple[int, bool]:
-        """When the head may start, and whether the device had it in time (a backlog) rather than too late."""
-        in_order = max(self.free_at, self._floor) + gap
-        return (in_order, True) if in_order >= submitted else (submitted, False)
-
     def _request(self, submitted: int, gap: int) -> None:
         """The head is a kernel, or a graph's first: settle its start, or ask for it."""
         device = self.device
         in_order = max(self.free_at, self._floor) + gap
-        backlog = in_order >= submitted
+        backlog = in_order >= submitted  # the device had it in time, rather than too late
         ready = in_order if backlog else submitted
-        if len(device.live) > 1 or device.sharing.running or (self.graph is not None and self.graph.forks):
+        if device.contended or (self.graph is not None and self.graph.forks):
             self.start = FOREVER
             device.ask(self, ready, backlog)
             return
@@ -214,8 +209,8 @@ class Stream:
     def granted(self, _event: Event) -> None:
         """The front end dispatches the kernel now; it starts as soon as multiprocessors are free."""
         assert self._kernel is not None
-        share = round(self._kernel.sm * FULL)
-        self.device.sharing.add(Execution(self._kernel.ns, share, self._shared_end, on_begin=self._begun))
+        running = Execution(self._kernel.ns, self._kernel.sm, self._shared_end, on_begin=self._begun)
+        self.device.sharing.add(running)
 
     def _begun(self) -> None:
         self.start = self.device.clock.now
@@ -226,8 +221,7 @@ class Stream:
     def _share(self, left: int) -> None:
         """A kernel that runs already goes on beside others."""
         assert self._kernel is not None
-        share = round(self._kernel.sm * FULL)
-        self.device.sharing.add(Execution(left, share, self._shared_end, began=self.start))
+        self.device.sharing.add(Execution(left, self._kernel.sm, self._shared_end, began=self.start))
 
     def _shared_end(self, execution: Execution) -> None:
         del execution
@@ -268,11 +262,14 @@ class Stream:
         self._replayed = True
         self._request(max(self._submit + latency, executable.free_at), gap)
 
-    def _copy(self, op: Copy) -> None:
-        submitted = self._submit + self.device.constants.copy_latency
-        ready, _ = self._ready(submitted, self.device.constants.stream_gap)
+    def _apart(self, latency: int, begin: Callable[[Event], None]) -> None:
+        """The head is no kernel for the front end: begin when it was submitted and its stream has come to it."""
+        in_order = max(self.free_at, self._floor) + self.device.constants.stream_gap
         self._replayed = False
-        self.device.clock.call_at(ready, partial(self._on_engine, op))
+        self.device.clock.call_at(max(in_order, self._submit + latency), begin)
+
+    def _copy(self, op: Copy) -> None:
+        self._apart(self.device.constants.copy_latency, partial(self._on_engine, op))
 
     def _on_engine(self, op: Copy, _event: Event) -> None:
         self.start = self.device.engines[op.direction].take(op.ns)
@@ -295,14 +292,12 @@ class Stream:
         self.advance()
 
     def _collect(self, op: Collective) -> None:
-        ready, _ = self._ready(self._submit + self.device.constants.launch_latency, self.device.constants.stream_gap)
-        self._replayed = False
-        self.device.clock.call_at(ready, partial(self._enter, op))
+        self._apart(self.device.constants.launch_latency, partial(self._enter, op))
 
     def _enter(self, op: Collective, _event: Event) -> None:
         self.start = self.device.clock.now
         self.device.slot_started(self)
-        spin = Execution(None, round(op.sm * FULL))
+        spin = Execution(None, op.sm)
         self.device.sharing.add(spin)
         self.device.meeting(op).enter(partial(self._leave, op, spin))
 

@@ -91,12 +91,12 @@ def _run_program(loaded: LoadedScenario, seed: int, progress: Progress) -> Resul
 def _run_serving(loaded: LoadedScenario, scenario: Serving, seed: int, progress: Progress) -> Results:
     results = Results(loaded, seed)
     run = ServingRun.of(loaded, seed)
+    closed = scenario.workload.batch is not None
     latencies: dict[str, Latency] = {}
     for mode in scenario.engine.modes:
         progress(mode)
         timeline = run.timeline(mode)
-        found = step_metrics(timeline, closed=scenario.workload.batch is not None)
-        latencies[mode] = latency(timeline)
+        found = step_metrics(timeline, closed=closed)
         results.modes[mode] = {
             "step_us": round(found.step_ns / 1000, 3),
             "tokens_per_s": round(found.tokens_per_s, 3),
@@ -107,13 +107,14 @@ def _run_serving(loaded: LoadedScenario, scenario: Serving, seed: int, progress:
             "kernels": round(found.kernels, 3),
             "late_rows": found.late_rows,
         }
-        if scenario.workload.batch is None:
+        if not closed:
+            latencies[mode] = latency(timeline)
             results.modes[mode] |= latencies[mode].as_json()
         results.timelines[mode] = timeline
         results.windows[mode] = found.window
-    _speedups(results, latencies, closed=scenario.workload.batch is not None)
+    _speedups(results, latencies, closed=closed)
     base, target = _ends(scenario.engine.modes)
-    if base and target and scenario.workload.batch is not None:
+    if base and target and closed:
         progress("why")
         results.waterfall = waterfall(run, base, target)
         progress("break-evens")

@@ -77,25 +77,15 @@ class ServingRun:
             seed,
         )
 
-    def with_batch(self, batch: int) -> ServingRun:
-        """The same scenario with another closed batch."""
-        workload = self.scenario.workload.model_copy(update={"batch": batch})
-        return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
-
-    def with_output(self, tokens: int) -> ServingRun:
-        """The same scenario with another number of output tokens."""
-        workload = self.scenario.workload.model_copy(update={"output_tokens": tokens})
+    def with_workload(self, **changes: object) -> ServingRun:
+        """The same scenario with some fields of its workload changed."""
+        workload = self.scenario.workload.model_copy(update=changes)
         return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
 
     @property
     def runs_eager(self) -> bool:
         """Whether a closed batch is above the largest bucket, so that no graph is replayed for it."""
         return (self.scenario.workload.batch or 0) > self.buckets[-1]
-
-    def without_stops(self) -> ServingRun:
-        """The same scenario, every request running to its length."""
-        workload = self.scenario.workload.model_copy(update={"stop_share": 0.0})
-        return replace(self, scenario=self.scenario.model_copy(update={"workload": workload}))
 
     def timeline(self, mode: str) -> Timeline:
         """Run one mode; raises ``ScenarioError`` when the model or a request does not fit into the device's memory."""

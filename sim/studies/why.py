@@ -94,7 +94,8 @@ def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
     """
     if run.scenario.workload.batch is None:
         return []
-    short = run.with_output(min(SHORT_OUTPUT, run.scenario.workload.output_tokens)).without_stops()
+    tokens = min(SHORT_OUTPUT, run.scenario.workload.output_tokens)
+    short = run.with_workload(output_tokens=tokens, stop_share=0.0)
     found = []
     if {"serial-graph", "overlap-graph"} <= set(modes):
         found.append(_batch_limit(short, "overlap", "serial-graph", "overlap-graph"))
@@ -109,7 +110,7 @@ def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
 
 def _batch_limit(run: ServingRun, what: str, without: str, with_it: str) -> BreakEven:
     def pays(batch: int) -> bool:
-        sized = run.with_batch(batch)
+        sized = run.with_workload(batch=batch)
         return step_time(sized, without) >= PAYS * step_time(sized, with_it)
 
     batch = run.scenario.workload.batch

@@ -272,6 +272,30 @@ def test_a_naive_loop_is_the_slowest(modes: Callable[..., Modes]) -> None:
     assert found["naive"]["speedup"] < found[EAGER]["speedup"] == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        (["list"], 0),
+        (["list", "--json"], 0),
+        (["run", "launch-chain"], 0),
+        (["run", "launch-chain", "--json"], 0),
+        (["run", "launch-chain", "--expect", "graph.speedup<1"], 1),
+    ],
+    ids=str,
+)
+def test_a_reader_that_leaves_early_changes_neither_the_exit_code_nor_what_is_said(words: list[str], code: int) -> None:
+    process = subprocess.Popen(  # noqa: S603  our own interpreter and words
+        [sys.executable, "-m", "sim.cli", *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait() == code
+    assert said.count("\n") == (code == 1)
+
+
 def test_an_interrupt_exits_130_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

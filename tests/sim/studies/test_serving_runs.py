@@ -134,4 +134,4 @@ def test_a_closed_batch_that_does_not_fit_is_refused_with_the_largest_that_does(
     run = ServingRun.of(tiny("workload.context=9999999", batch=2000))
     with pytest.raises(ScenarioError, match=rf"workload.batch: found 2000, expected at most {run.largest_batch}: "):
         run.timeline("serial-eager")
-    assert run.with_batch(run.largest_batch).timeline("serial-graph").deliveries[0].rows == run.largest_batch
+    assert run.with_workload(batch=run.largest_batch).timeline("serial-graph").deliveries[0].rows == run.largest_batch

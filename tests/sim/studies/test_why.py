@@ -101,7 +101,8 @@ def test_a_batch_above_the_largest_bucket_gains_nothing_from_graphs() -> None:
 @pytest.mark.parametrize("tokens", range(1, 8))
 def test_a_short_output_does_not_pass_its_draining_for_its_pace(tokens: int) -> None:
     run = ServingRun.of(tiny(batch=4, tokens=tokens))
-    assert step_time(run, "overlap-eager") > step_time(run.with_output(40), "overlap-eager") * Fraction(9, 10)
+    long = run.with_workload(output_tokens=40)
+    assert step_time(run, "overlap-eager") > step_time(long, "overlap-eager") * Fraction(9, 10)
 
 
 def test_overlap_with_nothing_to_hide_gains_nothing_at_any_batch() -> None:
@@ -115,9 +116,10 @@ def test_a_host_as_fast_as_was_found_equals_graphs_and_a_slower_one_does_not() -
     *_, found = break_evens(no_gaps, ("serial-eager", "serial-graph"))
     assert found.name == "host_speed_that_equals_graphs"
     assert found.value is not None
-    goal = step_time(no_gaps.with_output(12), "serial-graph")
+    short = no_gaps.with_workload(output_tokens=12)
+    goal = step_time(short, "serial-graph")
     speeds = (found.value, found.value / 1.03)
-    fast, slow = (step_time(replace(no_gaps, scale=1 / speed).with_output(12), "serial-eager") for speed in speeds)
+    fast, slow = (step_time(replace(short, scale=1 / speed), "serial-eager") for speed in speeds)
     assert fast <= goal < slow
 
 
