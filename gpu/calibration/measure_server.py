@@ -92,7 +92,7 @@ def server(mode: str, batch: int) -> dict[str, Any]:
     torch_run = TorchRun.of(replace(run, model=shape), "cuda")
     torch_run.inputs_class = TimedInputs
     TimedInputs.fills = []
-    timeline = torch_run.timeline(mode)
+    timeline = torch_run.run(mode)
     row: dict[str, Any] = {"mode": mode, "rows": batch, "fill": summary(TimedInputs.fills[5:])}
     for name in ("receive", "schedule", "prepare", "launch", "cudaEventSynchronize", "process"):
         row[name] = summary(_durations(timeline, name)[5:-5])

@@ -53,8 +53,8 @@ def main() -> None:
         sets = [f"workload.batch={batch}", f"workload.output_tokens={OUTPUT_TOKENS}", f"engine.buckets=[{batch}]"]
         torch_run = TorchRun.of(ServingRun.of(load_scenario(scenario, sets)), "cuda")
         for mode in MODES:
-            torch_run.timeline(mode)  # compiles and warms up
-            steps = [step_metrics(torch_run.timeline(mode)).step_ns / 1000 for _ in range(REPEATS)]
+            torch_run.run(mode)  # compiles and warms up
+            steps = [step_metrics(torch_run.run(mode)).step_ns / 1000 for _ in range(REPEATS)]
             case = {"scenario": scenario, "set": sets, "mode": mode, "step_us": [round(us, 2) for us in steps]}
             result["cases"].append(case)
             print(scenario, batch, mode, *case["step_us"], flush=True)

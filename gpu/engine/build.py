@@ -29,7 +29,7 @@ class TorchRun:
     of one request, ``pages`` is how many cache pages all requests need together.
     """
 
-    run: ServingRun
+    serving: ServingRun
     weights: Weights
     longest: int
     pages: int
@@ -48,9 +48,17 @@ class TorchRun:
         dtype = dtype or (torch.bfloat16 if on.type == "cuda" else torch.float32)
         return cls(run, random_weights(run.model, on, dtype, positions=longest, seed=run.seed), longest, blocks)
 
-    def timeline(self, mode: str) -> Timeline:
+    def sampled(self) -> dict[int, list[int]] | None:
+        """Each request's tokens in the latest run, late ones included."""
+        return None if self.inputs is None else self.inputs.sampled
+
+    def close(self) -> None:
+        """Give back the device's memory: the weights are all that a run leaves behind."""
+        del self.weights
+
+    def run(self, mode: str) -> Timeline:
         """Run one mode in wall-clock time."""
-        run = self.run
+        run = self.serving
         server = run.server(mode, blocks=self.pages)
         self.device = self._device(mode, server)
         machine = WallMachine(
@@ -60,7 +68,7 @@ class TorchRun:
         return machine.run({"scheduler": LOOPS[mode](server)}, source)
 
     def _device(self, mode: str, server: Server) -> TorchDevice:
-        run, shape = self.run, self.weights.shape
+        run, shape = self.serving, self.weights.shape
         cuda = self.weights.embedding.is_cuda
         scheduler = server.scheduler
         self.inputs = inputs = self.inputs_class(scheduler.kv, max(run.buckets), -(-self.longest // PAGE), shape.vocab)

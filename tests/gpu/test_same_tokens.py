@@ -33,7 +33,7 @@ def tokens(sets: tuple[str, ...], mode: str, device: str, **shape: Any) -> dict[
     if shape:
         run = type(run)(**{**vars(run), "model": run.model.model_copy(update=shape)})
     torch_run = TorchRun.of(run, device, dtype=torch.float32)
-    timeline = torch_run.timeline(mode)
+    timeline = torch_run.run(mode)
     assert torch_run.inputs is not None
     return {s.request: torch_run.inputs.sampled[s.request][: s.tokens] for s in timeline.served}
 

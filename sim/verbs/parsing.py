@@ -1,0 +1,66 @@
+"""What every verb's options are made with."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, NoReturn, TypeAlias
+
+from sim.verbs import BAD_INPUT
+
+if TYPE_CHECKING:
+    from scenarios.loader import LoadedScenario
+
+Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse has no public name for it
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Say what is wrong and where help is, and leave with exit code 2."""
+        print(f"{self.prog}: {message} (see '{self.prog} --help')", file=sys.stderr)
+        raise SystemExit(BAD_INPUT)
+
+
+def add_verb(
+    verbs: Verbs, name: str, summary: str, call: Callable[[argparse.Namespace], int], examples: str = ""
+) -> argparse.ArgumentParser:
+    """A verb's parser; ``examples`` stand under its options."""
+    verb = verbs.add_parser(
+        name, help=summary, epilog=examples or None, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    verb.set_defaults(call=call)
+    return verb
+
+
+def add_scenario(verb: argparse.ArgumentParser) -> None:
+    """The scenario and what changes it: the same words for every verb that takes one."""
+    verb.add_argument("scenario", help="a shipped scenario's name (see 'overlapsim list') or a path to a .toml file")
+    verb.add_argument(
+        "--set", action="append", default=[], metavar="KEY=VALUE", help="override a field of the scenario"
+    )
+    verb.add_argument("--model", metavar="CONFIG", help="a Hugging Face config.json of a Llama-type model to serve")
+    verb.add_argument("--seed", type=int, default=0, help="seed of everything drawn at random (default 0)")
+
+
+def load(arguments: argparse.Namespace) -> LoadedScenario:
+    """The scenario that the options of ``add_scenario`` name; raises ``ScenarioError``."""
+    from scenarios.errors import Problem, ScenarioError
+    from scenarios.loader import load_scenario
+
+    if arguments.model and any(text.partition("=")[0].strip() == "model" for text in arguments.set):
+        raise ScenarioError([Problem("--model", "", "no such option beside '--set model=...'")])
+    return load_scenario(arguments.scenario, arguments.set, arguments.model)
+
+
+@contextmanager
+def reader_may_leave() -> Iterator[None]:
+    """Go on quietly when whoever reads standard output has seen enough; the exit code is still the answer's."""
+    try:
+        yield
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

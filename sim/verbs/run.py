@@ -1,0 +1,74 @@
+"""``overlapsim run``: a scenario in all its modes."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from sim.verbs import DONE, NO
+from sim.verbs.parsing import Verbs, add_scenario, add_verb, load, reader_may_leave
+
+EXAMPLES = """\
+examples:
+  overlapsim run decode-llama-3.1-8b
+  overlapsim run decode-qwen3-0.6b --set workload.batch=64 --set host.scale=0.5
+  overlapsim run decode-llama-3.1-8b --model my-model/config.json --out runs/mine
+  overlapsim run hundred-matmuls --set n=1024 --json
+  overlapsim run my-scenario.toml --expect "overlap-graph.speedup>1.3"
+"""
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb's options."""
+    verb = add_verb(verbs, "run", "predict a scenario in all its modes, and why it gains", run, EXAMPLES)
+    add_scenario(verb)
+    verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+    verb.add_argument(
+        "--out", type=Path, metavar="DIR", help="also write summary.json, timeline.json (Perfetto) and timeline.png"
+    )
+    verb.add_argument(
+        "--expect",
+        action="append",
+        default=[],
+        metavar="CONDITION",
+        help="exit 1 unless it holds, such as 'overlap-graph.speedup>1.3'",
+    )
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run a scenario in all its modes, print the answer and write its files."""
+    from rich.console import Console
+
+    from sim.studies.expectation import Expectation
+    from sim.studies.files import check_folder
+    from sim.studies.report import Printer, print_results
+    from sim.studies.results import modes_of, run_all
+
+    expectations = [Expectation.parse(text) for text in arguments.expect]
+    if arguments.out is not None:
+        check_folder(arguments.out)
+    loaded = load(arguments)
+    for expectation in expectations:
+        expectation.check_mode(modes_of(loaded.scenario))
+    with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
+        results = run_all(loaded, arguments.seed, lambda what: status.update(f"{arguments.scenario}: {what}"))
+    results.changes = tuple(arguments.set)
+    broken = [text for text in (e.check(results.modes) for e in expectations) if text]
+    with reader_may_leave():
+        if arguments.json:
+            import json
+
+            print(json.dumps(results.as_json(), indent=2), flush=True)
+        else:
+            print_results(Printer(width=None if sys.stdout.isatty() else 120), results)
+    if arguments.out is not None:
+        from sim.studies.files import write_files
+
+        written = write_files(arguments.out, results)
+        if not arguments.json:
+            with reader_may_leave():
+                print("wrote " + ", ".join(str(path) for path in written), flush=True)
+    for text in broken:
+        print(f"overlapsim: {text}", file=sys.stderr)
+    return NO if broken else DONE
