@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from gpu.calibration.fit_constants import Estimate, fit_constants
+from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
 from gpu.calibration.fit_kernels import copy_costs, kernel_costs
 from gpu.calibration.measurements import Measurements, load
 from scenarios.profile import Constants, Profile
@@ -48,12 +48,18 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
         },
         "device": DEVICES[described["gpu"]],
         "constants": {key: _constant(key, constants[key]) for key in Constants.model_fields},
+        **({"profiled": profiled(m, constants)} if m.cupti else {}),
         "jitter": jitter(m),
         "copies": copy_costs(m, constants),
         "kernels": kernel_costs(m, constants["graph_gap"].value),
     }
     Profile.model_validate(document)
     return document
+
+
+def profiled(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
+    """What constants become once a profiler has run in the process."""
+    return {name: _constant(name, estimate) for name, estimate in profiled_constants(m, constants).items()}
 
 
 def jitter(m: Measurements) -> dict[str, Any]:

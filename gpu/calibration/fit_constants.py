@@ -156,6 +156,26 @@ def graph_calls(m: Measurements) -> dict[str, Estimate]:
     }
 
 
+def profiled_constants(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
+    """What launching costs for good once a profiler has run in the process."""
+    tables = (m.cupti["same_graphs_after_profiling"], m.cupti["captured_after_profiling"])
+    points = [(int(nodes) / 1000, float(row[0])) for table in tables for nodes, row in table.items()]
+    line = theil_sen(points)
+    left = max(abs(us - line.at(thousands)) for thousands, us in points)
+    residual = f"max {left:.3f}us of {len(points)} rows"
+    source = "cupti, graphs launched after profiling, captured before it and after: Theil-Sen over nodes, "
+    more = float(m.cupti["op_after"]) - float(m.cupti["op_before"])
+    return {
+        "launch_call": Estimate(
+            known["launch_call"].value + more,
+            "launch_call plus cupti op_after minus op_before: what an eager op takes longer once a profiler has run",
+            "one op: no spread",
+        ),
+        "graph_launch_call": Estimate(line.intercept, source + "intercept", residual),
+        "graph_launch_call_per_1000_nodes": Estimate(line.slope, source + "slope", residual),
+    }
+
+
 def wakes(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
     """Latencies to an idle device and wake-ups of the host: measured are sums of the two, an anchor splits them."""
     per_1000 = known["graph_launch_latency_per_1000_nodes"].value

@@ -6,19 +6,20 @@ Of the chains of kernels only those of 1 and 100 kernels can be read: the others
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """The parsed files of a folder of results."""
+    """The parsed files of a folder of results. ``cupti`` is empty where no folder has it: a profile does without."""
 
     micro: dict[str, Any]
     micro2: dict[str, Any]
     families: dict[str, Any]
     profiled: dict[str, Any]
+    cupti: dict[str, Any] = field(default_factory=dict)
 
     def duration(self, op: str) -> float:
         """How long the kernel of this operation runs, by the profiler's stamps."""
@@ -53,4 +54,7 @@ class Measurements:
 
 def load(folder: Path) -> Measurements:
     """Read the tables that a fit needs. Raises `OSError` when one is missing."""
-    return Measurements(**{name: json.loads((folder / f"{name}.json").read_text()) for name in Measurements.__slots__})
+    files = {name: folder / f"{name}.json" for name in Measurements.__slots__}
+    if not files["cupti"].exists():
+        del files["cupti"]
+    return Measurements(**{name: json.loads(path.read_text()) for name, path in files.items()})

@@ -52,6 +52,10 @@ class TorchRun:
         """Each request's tokens in the latest run, late ones included."""
         return None if self.inputs is None else self.inputs.sampled
 
+    def streams(self) -> dict[str, torch.cuda.Stream]:
+        """The streams of the latest run by what runs on them; a CPU has none."""
+        return self.device.streams()
+
     def close(self) -> None:
         """Give back the device's memory: the weights are all that a run leaves behind."""
         del self.weights

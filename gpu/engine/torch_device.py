@@ -60,6 +60,12 @@ class TorchDevice:
             self._forward, self._schedule, self._copy = (torch.cuda.Stream() for _ in range(3))
             torch.cuda.synchronize()  # what was made on another stream is there before these streams use it
 
+    def streams(self) -> dict[str, torch.cuda.Stream]:
+        """The streams by what runs on them; a CPU has none."""
+        if not self._cuda:
+            return {}
+        return {"forward": self._forward, "schedule": self._schedule, "copy": self._copy}
+
     def _turn(self, rows: int, width: int, on: torch.device) -> Turn:
         host = torch.zeros(rows, width, dtype=torch.int32, pin_memory=self._cuda)
         events = [torch.cuda.Event() if self._cuda else None for _ in range(3)]

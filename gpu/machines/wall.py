@@ -93,7 +93,7 @@ class WallMachine:
         self._device.close(self._recorder, self._origin)
         if failures:
             raise failures[0]
-        return self._recorder.timeline()
+        return self._recorder.timeline(self._origin)
 
     def _now(self) -> int:
         return time.perf_counter_ns() - self._origin

@@ -31,12 +31,13 @@ class ProgramMetrics:
     kernels: int
 
 
-def run_program(loaded: LoadedScenario, mode: str, seed: int = 0) -> Timeline:
-    """Run one mode of a program scenario."""
+def run_program(loaded: LoadedScenario, mode: str, seed: int = 0, *, profiled: bool = False) -> Timeline:
+    """Run one mode of a program scenario; ``profiled`` in a process in which a profiler has run."""
     program = loaded.scenario
     assert isinstance(program, Program)
     framework = loaded.engine.framework
-    costs = HostCosts(Constants.of(loaded.profile), framework.by_kind, framework.default, scale=program.host.scale)
+    constants = Constants.profiled(loaded.profile) if profiled else Constants.of(loaded.profile)
+    costs = HostCosts(constants, framework.by_kind, framework.default, scale=program.host.scale)
     recipe = Recipe(Durations(loaded.profile, program.kernels.scale), graphs=mode == "graph")
     machine = Machine(costs, quantiles=loaded.profile.jitter.quantiles if program.host.jitter else None, seed=seed)
     warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}

@@ -77,6 +77,10 @@ class ServingRun:
             seed,
         )
 
+    def as_profiled(self) -> ServingRun:
+        """The same run in a process in which a profiler has run, to compare with spans that one has recorded."""
+        return replace(self, constants=Constants.profiled(self.profile))
+
     def with_workload(self, **changes: object) -> ServingRun:
         """The same scenario with some fields of its workload changed."""
         workload = self.scenario.workload.model_copy(update=changes)

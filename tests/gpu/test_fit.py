@@ -1,6 +1,7 @@
 """Fits against planted values: tables are built from known constants, and the fit must find those again."""
 
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpu.calibration import fit
-from gpu.calibration.fit_constants import Estimate, fit_constants
+from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
 from gpu.calibration.fit_kernels import copy_costs, kernel_costs
 from gpu.calibration.measurements import Measurements, load
 from gpu.calibration.regression import fit_roofline, shared_interval, theil_sen
@@ -174,6 +175,22 @@ def world() -> Measurements:
 @pytest.mark.parametrize("name", PLANTED)
 def test_a_planted_constant_comes_back(name: str) -> None:
     assert fit_constants(world())[name].value == pytest.approx(PLANTED[name], abs=1e-9)
+
+
+def test_planted_costs_of_a_process_that_has_profiled_come_back() -> None:
+    m = world()
+    tables = {n: [6.0 + 0.2 * n, 0.0, 0.0] for n in (100, 400, 800)}
+    m.cupti.update(same_graphs_after_profiling=tables, captured_after_profiling=tables, op_before=6.0, op_after=8.5)
+    found = {name: estimate.value for name, estimate in profiled_constants(m, fit_constants(m)).items()}
+    planted = {"launch_call": 6.8, "graph_launch_call": 6.0, "graph_launch_call_per_1000_nodes": 200.0}
+    assert found == pytest.approx(planted)
+
+
+def test_without_a_measurement_after_profiling_the_profile_has_no_such_table(
+    measured: Measurements, document: dict[str, Any]
+) -> None:
+    without = fit.fit("nvidia-h200", replace(measured, cupti={}))
+    assert without == {key: table for key, table in document.items() if key != "profiled"}
 
 
 def test_costs_that_would_come_out_negative_are_zero() -> None:
@@ -358,7 +375,7 @@ def test_the_shipped_profile_is_what_the_committed_measurements_give(document: d
 def test_held_out_measurements_do_not_enter_the_profile(measured: Measurements, document: dict[str, Any]) -> None:
     micro = {key: table for key, table in measured.micro.items() if key != "exercise1"}
     micro["chains"] = [row for row in micro["chains"] if row["n"] in (1, 100)]
-    without = Measurements(micro, measured.micro2, measured.families, measured.profiled)
+    without = replace(measured, micro=micro)
     assert fit.fit("nvidia-h200", without) == document
     with pytest.raises(ValueError, match="the chain of 300 kernels is held out"):
         measured.chain("add_out", "stream_gpu_us", 300)
@@ -385,4 +402,4 @@ def test_writing_leaves_one_file_with_what_would_have_been_printed(
 def test_an_unknown_device_is_refused(measured: Measurements) -> None:
     families = measured.families | {"provenance": measured.families["provenance"] | {"gpu": "NVIDIA Other"}}
     with pytest.raises(KeyError, match="NVIDIA Other"):
-        fit.fit("other", Measurements(measured.micro, measured.micro2, families, measured.profiled))
+        fit.fit("other", replace(measured, families=families))
