@@ -25,7 +25,7 @@ from gpu.calibration.measure_attention import decode_attentions, prefill_attenti
 from gpu.calibration.measure_engine import engine_kernels
 from gpu.calibration.measure_host import first_replays, gil, host_calls, streams, synchronization
 from gpu.calibration.measure_kernels import gemms, small_kernels
-from gpu.calibration.provenance import cpu_model
+from gpu.calibration.provenance import cpu_model, smi
 
 PARTS: dict[str, Callable[[], Any]] = {
     "host_calls": host_calls,
@@ -82,11 +82,9 @@ def main() -> None:
 
 
 def _provenance() -> dict[str, Any]:
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  # a constant command
     return {
         "gpu": torch.cuda.get_device_name(),
-        "driver": driver.stdout.strip(),
+        "driver": smi("driver_version"),
         "cuda": torch.version.cuda,
         "torch": torch.__version__,
         "python": platform.python_version(),

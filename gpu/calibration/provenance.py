@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import platform
+import shutil
+import subprocess
 from pathlib import Path
 
 
@@ -11,3 +13,12 @@ def cpu_model() -> str:
     listing = Path("/proc/cpuinfo")
     lines = listing.read_text().splitlines() if listing.exists() else []
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
+
+
+def smi(field: str) -> str:
+    """What ``nvidia-smi`` tells of a field of the first GPU, empty where there is no such command."""
+    if (command := shutil.which("nvidia-smi")) is None:
+        return ""
+    query = [command, f"--query-gpu={field}", "--format=csv,noheader"]
+    told = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  a field of ours
+    return (told.stdout.strip().splitlines() or [""])[0]

@@ -29,8 +29,8 @@ class Span(NamedTuple):
 class Joined:
     """A timeline, and what of the trace is not in it or cannot be true.
 
-    ``outside`` counts device work whose launching call is not within the run or not in the trace; ``too_early`` work
-    that starts before its launching call, beyond the clocks' error, and ``earliest`` says by how much at most (ns).
+    Work that was launched before the run or after it is left out. ``outside`` counts other work without a place: its
+    call is not in the trace, or in no span of a host's thread; ``too_early`` work that starts before its launching call, beyond the clocks' error, and ``earliest`` says by how much at most (ns).
     """
 
     timeline: Timeline
@@ -71,10 +71,11 @@ def joined(host: Timeline, trace: Trace, clock: Clock, streams: Mapping[int, str
             if span.correlation:
                 steps[span.correlation], starts[span.correlation] = span.step, span.start
     tracks: dict[int, int] = {}
+    elsewhere = {call.correlation for call in trace.calls} - {call.correlation for call in calls}
     outside, early = 0, [0]
     for work in trace.work:
         if work.correlation not in steps:
-            outside += 1
+            outside += work.correlation not in elsewhere
             continue
         if work.stream not in tracks:
             tracks[work.stream] = out.track(streams.get(work.stream, f"stream {work.stream}"), Place.STREAM)

@@ -24,7 +24,7 @@ class Profiled:
     """One mode's profiled run, host and device on one clock.
 
     ``alignment_error_ns``: by how much host and device may be shifted against each other. ``inflation``: its step, or
-    a program's total, over that of a clean run. ``outside`` counts device work that no call of the run launched,
+    a program's total, over that of a clean run. ``outside`` counts device work that no span of a thread launched,
     ``too_early`` work that starts before its call by more than the error, ``earliest_ns`` the most of it: where that is
     not 0, the order of spans across host and device cannot be trusted.
     """

@@ -62,7 +62,7 @@ def stream_names(trace: Trace) -> dict[int, str]:
     names: dict[int, str] = {}
     for mark in trace.marks:
         if mark.name.startswith(STREAM):
-            inside = [c for c in trace.calls if c.thread == mark.thread and mark.start <= c.start and c.end <= mark.end]
+            inside = [c for c in trace.calls if mark.start <= c.start and c.end <= mark.end]
             names |= {
                 stream_of[c.correlation]: mark.name.removeprefix(STREAM) for c in inside if c.correlation in stream_of
             }

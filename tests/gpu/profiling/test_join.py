@@ -99,10 +99,14 @@ def test_a_call_within_a_call_is_part_of_it_and_lends_it_what_it_launches() -> N
     assert rows(found, "stream 7") == [(800, 900, "KERNEL", "mm", 21, 0)]
 
 
-def test_work_launched_before_the_run_or_by_no_call_is_counted_and_left_out() -> None:
+def test_work_launched_before_or_after_the_run_is_left_out_and_work_without_a_place_is_counted() -> None:
     before = [call(-5000, -4000, "cudaLaunchKernel", 1), work(-3900, 50, "capture", 1)]
-    found = join(*before, work(10, 20, "orphan", 2), LAUNCH, *NODES)
-    assert found.outside == 2
+    after = [call(7000, 7100, "cudaLaunchKernel", 50), work(7200, 7300, "other", 50)]
+    between = [call(6150, 6200, "cudaLaunchKernel", 60), work(6200, 6300, "nobody's", 60)]
+    found = join(*before, *after, work(10, 20, "no call's", 2), LAUNCH, *NODES)
+    assert found.outside == 1
+    found = join(*between, LAUNCH, *NODES, timeline=host([(0, 6500, Kind.HOST, "tokenize", -1)]))
+    assert found.outside == 1
     assert len(rows(found, "stream 7")) == 2
 
 
