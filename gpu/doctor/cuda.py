@@ -30,6 +30,7 @@ def cuda_lines(profile: Profile, tell: Callable[[str], None]) -> Iterator[Line]:
     yield from _names(profile)
     yield from _others(mhz)
     tell("host calls")
+    _round()  # a fresh process is slow at first, as no server stays
     rounds = [_round()]
     tell("waits")
     yield from waits(synchronization(), profile.constants)
@@ -59,7 +60,7 @@ def _others(mhz: float) -> Iterator[Line]:
     free, total = torch.cuda.mem_get_info()
     taken = (total - free - torch.cuda.memory_reserved()) / 2**30
     yield at_most("memory in use by others", round(taken, 2), OTHERS, "GiB", "must")
-    highest = smi("clocks.max.sm").split()[0]
+    highest = smi("clocks.max.sm").partition(" ")[0]
     if highest.isdigit():
         yield close("clock of the multiprocessors", round(mhz), float(highest), "MHz", "device", 1.1)
     else:

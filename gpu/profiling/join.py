@@ -30,7 +30,8 @@ class Joined:
     """A timeline, and what of the trace is not in it or cannot be true.
 
     Work that was launched before the run or after it is left out. ``outside`` counts other work without a place: its
-    call is not in the trace, or in no span of a host's thread; ``too_early`` work that starts before its launching call, beyond the clocks' error, and ``earliest`` says by how much at most (ns).
+    call is not in the trace, or in no span of a host's thread. ``too_early`` counts work that starts before its
+    launching call by more than the clocks' error, and ``earliest`` is the most of it (ns).
     """
 
     timeline: Timeline
@@ -58,7 +59,7 @@ def joined(host: Timeline, trace: Trace, clock: Clock, streams: Mapping[int, str
             out.span(*span._replace(name=out.name(host.names[span.name])))
     calls = _calls(host, trace, clock)
     steps: dict[int, int] = {}
-    starts: dict[int, int] = {}
+    starts = {call.correlation: call.start for call in calls}
     track_of = _threads_of(calls, on_threads)
     mine: dict[int, list[Call]] = defaultdict(list)
     for call in calls:
@@ -69,7 +70,7 @@ def joined(host: Timeline, trace: Trace, clock: Clock, streams: Mapping[int, str
         for span in _cut(spans, mine[track], host, out, launching):
             out.span(*span)
             if span.correlation:
-                steps[span.correlation], starts[span.correlation] = span.step, span.start
+                steps[span.correlation] = span.step
     tracks: dict[int, int] = {}
     elsewhere = {call.correlation for call in trace.calls} - {call.correlation for call in calls}
     outside, early = 0, [0]
@@ -144,7 +145,8 @@ def _cut(
             continue
         now = span.start
         for call in inside:
-            start, end = max(call.start, now), min(call.end, span.end)
+            start = max(call.start, now)
+            end = max(start, min(call.end, span.end))
             if start > now:
                 result.append(span._replace(start=now, end=start, kind=Kind.HOST, correlation=0))
             number = call.correlation if call.correlation in launching else 0

@@ -3,6 +3,9 @@
 from itertools import pairwise
 from typing import Any
 
+from hypothesis import given
+from hypothesis import strategies as st
+
 from gpu.profiling.alignment import Clock
 from gpu.profiling.join import Joined, joined
 from sim.timeline.kineto import trace_of
@@ -132,6 +135,27 @@ def test_a_call_that_straddles_the_edge_of_a_span_is_cut_there() -> None:
         (100, 300, "CALL", "cudaLaunchKernel", 9, 0),
         (300, 1100, "HOST", "launch", 0, 0),
     ]
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 7000), st.integers(1, 3000), st.booleans(), st.sampled_from((77, 78))), max_size=12
+    )
+)
+def test_whatever_the_calls_a_thread_s_spans_stay_in_order_and_cover_what_they_covered(
+    calls: list[tuple[int, int, bool, int]],
+) -> None:
+    names = ("cudaLaunchKernel", "cudaDeviceSynchronize")
+    events = [call(s, s + d, names[wait], n, t) for n, (s, d, wait, t) in enumerate(calls, 1)]
+    works = [work(s + d, s + d + 5, "k", n) for n, (s, d, wait, _) in enumerate(calls, 1) if not wait]
+    found = join(*events, *works)
+    spans = rows(found, "thread 0")
+    assert all(before[1] == after[0] for before, after in pairwise(spans))
+    assert all(start <= end for start, end, *_ in spans)
+    assert (spans[0][0], spans[-1][1]) == (0, 6100)
+    on_device = int(found.timeline.on_device.sum())
+    assert found.outside + on_device <= len(works)
+    assert found.too_early == 0
 
 
 def test_spans_of_a_thread_never_overlap_and_cover_what_they_covered() -> None:
