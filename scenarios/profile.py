@@ -107,6 +107,14 @@ class Constants(Table):
     queue_depth: CountConstant
 
 
+class ProfiledConstants(Table):
+    """What some of the constants become for good in a process in which a profiler has run once."""
+
+    launch_call: DurationConstant
+    graph_launch_call: DurationConstant
+    graph_launch_call_per_1000_nodes: DurationConstant
+
+
 def _quantiles(points: tuple[tuple[float, float], ...]) -> tuple[tuple[float, float], ...]:
     for column in zip(*points, strict=True):
         if any(before > after for before, after in pairwise(column)):
@@ -199,6 +207,7 @@ class Profile(Table):
     provenance: Provenance
     device: Device
     constants: Constants
+    profiled: ProfiledConstants | None = None
     jitter: Jitter
     copies: Copies
     kernels: Annotated[dict[str, KernelCost], AfterValidator(_all_kinds)]

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from gpu.calibration import fit_engine
-from gpu.calibration.fit_constants import Estimate, fit_constants
+from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
 from gpu.calibration.fit_kernels import copy_costs, kernel_costs
 from gpu.calibration.measurements import Measurements, load
 from scenarios.profile import Constants, Profile
@@ -41,6 +41,7 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
         "provenance": {key: described[key] for key in keys} | {"notes": list(NOTES)},
         "device": {"multiprocessors": described["multiprocessors"], "memory": f"{described['memory']}B"},
         "constants": {key: _constant(key, constants[key]) for key in Constants.model_fields},
+        "profiled": profiled(m, constants),
         "jitter": jitter(m),
         "copies": copy_costs(m, constants),
         "kernels": kernel_costs(m, constants["graph_gap"].value),
@@ -61,6 +62,11 @@ def write(out: Path, m: Measurements) -> list[Path]:
         for path, document in documents.items():
             stack.enter_context(replacing(path)).write_text(dump(document))
     return list(documents)
+
+
+def profiled(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
+    """What constants become once a profiler has run in the process."""
+    return {name: _constant(name, estimate) for name, estimate in profiled_constants(m, constants).items()}
 
 
 def jitter(m: Measurements) -> dict[str, Any]:

@@ -5,8 +5,9 @@ Everything here is microseconds, as in the tables; the profile's writer rounds t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -34,7 +35,7 @@ def fit_constants(m: Measurements) -> dict[str, Estimate]:
     """All constants of a profile, in the order in which later ones need earlier ones."""
     known = gaps(m) | calls(m)
     known |= {**replay_gaps(m, known["graph_gap"].value), **front_end(m), **graph_calls(m)}
-    return known | wakes(m, known) | first_replay(m) | threads(m)
+    return known | wakes(m, known) | first_replay(m) | threads(m.host["gil"])
 
 
 def gaps(m: Measurements) -> dict[str, Estimate]:
@@ -152,6 +153,26 @@ def graph_calls(m: Measurements) -> dict[str, Estimate]:
     }
 
 
+def profiled_constants(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
+    """What launching costs for good once a profiler has run in the process."""
+    launches = m.profiled["launches"]
+    points = [(int(nodes) / 1000, float(us)) for nodes, us in launches["graph_after"].items()]
+    line = theil_sen(points)
+    left = max(abs(us - line.at(thousands)) for thousands, us in points)
+    residual = f"max {left:.3f}us of {len(points)} rows"
+    source = "profiled launches, graph_after: graphs launched once a profiler has run, Theil-Sen over nodes, "
+    more = float(launches["op_after"]) - float(launches["op_before"])
+    return {
+        "launch_call": Estimate(
+            known["launch_call"].value + max(0.0, more),
+            "launch_call plus profiled launches, op_after minus op_before: what an eager op takes longer",
+            "one op: no spread",
+        ),
+        "graph_launch_call": Estimate(max(0.0, line.intercept), source + "intercept", residual),
+        "graph_launch_call_per_1000_nodes": Estimate(max(0.0, line.slope), source + "slope", residual),
+    }
+
+
 def wakes(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
     """Latencies to an idle device and wake-ups of the host: measured are sums of the two, an anchor splits them."""
     per_1000 = known["graph_launch_latency_per_1000_nodes"].value
@@ -215,14 +236,13 @@ def first_replay(m: Measurements) -> dict[str, Estimate]:
     }
 
 
-def threads(m: Measurements) -> dict[str, Estimate]:
+def threads(gil: Mapping[str, Any]) -> dict[str, Estimate]:
     """What host threads pay for sharing one interpreter.
 
     A thread that waits for the interpreter's switch interval wakes up late, and the holder runs on meanwhile: pure
     Python lost about 1 % to the launches beside it. So what launches are further apart than that interval counts to
     the interval, but for what a launch takes once the holder has let go.
     """
-    gil = m.host["gil"]
     spacings = [1e3 * float(d) for run in gil["runs"] for d in np.diff(run["during_at_ms"])]
     slower = _median((run["after_us"] - gil["alone_us"] for run in gil["runs"]), "")
     handoff = _median(

@@ -79,7 +79,7 @@ def _host(call: Body) -> float:
     return (now() - start) / 1e3
 
 
-def _calls(call: Body) -> float:
+def call_us(call: Body) -> float:
     """Host time of one of many calls while the device is busy: a first one pays for cold caches."""
     torch.cuda.synchronize()
     sleep_us(SHIELD)
@@ -120,7 +120,7 @@ def chains() -> list[Row]:
                     "n": n,
                     "stream_gpu_us": _median(partial(_shielded, train)),
                     "graph_gpu_us": _median(partial(_shielded, graph.replay)),
-                    "replay_host_busy": _median(partial(_calls, graph.replay), 5),
+                    "replay_host_busy": _median(partial(call_us, graph.replay), 5),
                     "eager_host": _median(partial(_host, train)),
                     "eager_e2e": _median(partial(_end_to_end, train)),
                     "graph_e2e": _median(partial(_end_to_end, graph.replay)),
@@ -161,7 +161,7 @@ def graph_launches() -> list[Row]:
                 {
                     "body": name,
                     "n": n,
-                    "host_busy": _median(partial(_calls, graph.replay), 5),
+                    "host_busy": _median(partial(call_us, graph.replay), 5),
                     "pipelined": round(_median(partial(_shielded, replays)) / 10, 4),
                     "e2e": _median(partial(_end_to_end, graph.replay)),
                 }

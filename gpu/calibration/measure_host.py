@@ -31,7 +31,12 @@ from gpu.kernels.decode_attention import combine_kernel
 
 
 def host_calls() -> dict[str, Any]:
-    """Host time of calls while the device is busy, tiny tensors, so that the call and nothing else is timed."""
+    """Host time of calls while the device is busy."""
+    return {name: summary(call_samples(fn)) for name, fn in calls_timed().items()}
+
+
+def calls_timed() -> dict[str, Callable[[], Any]]:
+    """Calls by name, on tiny tensors, so that the call and nothing else is timed."""
     x, y, w = rand(16, 64), rand(16, 64), rand(64)
     a, b, c = rand(64, 64), rand(64, 64), torch.empty(64, 64, device=DEV, dtype=BF16)
     idx, pool, o = torch.arange(16, device=DEV), rand(4096, 64), torch.empty_like(x)
@@ -42,7 +47,7 @@ def host_calls() -> dict[str, Any]:
     parts, stats = torch.zeros(64, 2, 64, device=DEV), torch.ones(64, 2, 2, device=DEV)
     out = torch.empty(64, 64, device=DEV, dtype=BF16)
     graph = capture(lambda: torch.add(x, y, out=o))
-    calls: dict[str, Callable[[], Any]] = {
+    return {
         "sleep": lambda: sleep(10),
         "add_out": lambda: torch.add(x, y, out=o),
         "add": lambda: x + y,
@@ -71,10 +76,10 @@ def host_calls() -> dict[str, Any]:
         "replay": graph.replay,
         "triton": lambda: combine_kernel[(64,)](parts, stats, out, 2, SPLITS_PAD=2, DIM=64),
     }
-    return {name: _while_busy(fn) for name, fn in calls.items()}
 
 
-def _while_busy(fn: Callable[[], Any]) -> dict[str, float]:
+def call_samples(fn: Callable[[], Any]) -> list[float]:
+    """What each of 400 calls takes the host while the device is busy."""
     for _ in range(20):
         fn()
     torch.cuda.synchronize()
@@ -85,7 +90,7 @@ def _while_busy(fn: Callable[[], Any]) -> dict[str, float]:
         fn()
         ts.append((now() - t) / 1e3)
     torch.cuda.synchronize()
-    return summary(ts)
+    return ts
 
 
 def synchronization() -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Durations of kernels and the gaps between them as the profiler stamps them, written to ``profiled.json``.
 
 ``python -m gpu.calibration.measure_profiled OUT_DIR``, in a process of its own and never timed: a profiler that has
-run once slows its process for good. Times are microseconds.
+run once slows its process for good: by how much is what is timed here before it runs and after. Times are microseconds.
 """
 
 from __future__ import annotations
@@ -18,9 +18,12 @@ import torch
 from torch.profiler import ProfilerActivity, profile
 
 from gpu.calibration.clock import BF16, DEV, capture, cycles_per_us, rand, repeated, sleep_us, summary
+from gpu.calibration.measure_device import call_us
 
 KERNELS = 50
 """Of one kind, one after the other."""
+NODES = (100, 400, 800)
+"""Of graphs whose launch is timed before the profiler runs and after."""
 
 
 def profiled(scratch: Path) -> dict[str, Any]:
@@ -37,6 +40,8 @@ def profiled(scratch: Path) -> dict[str, Any]:
         "mm1024": partial(torch.mm, m, n, out=p),
         "sleep5us": partial(sleep_us, 5),
     }
+    launched = {nodes: capture(repeated([bodies["add_out"]], nodes)) for nodes in NODES}
+    launches: dict[str, Any] = {"op_before": call_us(bodies["add_out"]), "graph_before": _launches(launched)}
     trains = {name: repeated([body], KERNELS) for name, body in bodies.items()}
     graphs = {name: capture(train) for name, train in trains.items()}
     out: dict[str, Any] = {}
@@ -50,7 +55,13 @@ def profiled(scratch: Path) -> dict[str, Any]:
                 "grid": events[-1]["args"].get("grid"),
                 "name": events[-1]["name"][:80],
             }
-    return out
+    launches |= {"op_after": call_us(bodies["add_out"]), "graph_after": _launches(launched)}
+    return out | {"launches": launches}
+
+
+def _launches(graphs: dict[int, torch.cuda.CUDAGraph]) -> dict[str, float]:
+    """Host time of launching graphs, by their nodes."""
+    return {str(nodes): call_us(graph.replay) for nodes, graph in graphs.items()}
 
 
 def _kernels(run: Callable[[], Any], trace: Path) -> list[dict[str, Any]]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import platform
+import shutil
 import subprocess
 import time
 from pathlib import Path
 from typing import Any
-
-import torch
 
 
 def cpu_model() -> str:
@@ -19,15 +18,24 @@ def cpu_model() -> str:
     return next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), platform.processor())
 
 
+def smi(field: str) -> str:
+    """What ``nvidia-smi`` tells of a field of the first GPU, empty where there is no such command."""
+    if (command := shutil.which("nvidia-smi")) is None:
+        return ""
+    query = [command, f"--query-gpu={field}", "--format=csv,noheader"]
+    told = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  a field of ours
+    return (told.stdout.strip().splitlines() or [""])[0]
+
+
 def provenance(command: str) -> dict[str, Any]:
     """Where, when and with what something is measured."""
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  # a constant command
+    import torch  # noqa: PLC0415  the processor's name is asked for without a GPU too
+
     return {
         "gpu": torch.cuda.get_device_name(),
         "multiprocessors": torch.cuda.get_device_properties(0).multi_processor_count,
         "memory": torch.cuda.get_device_properties(0).total_memory,
-        "driver": driver.stdout.strip(),
+        "driver": smi("driver_version"),
         "cuda": torch.version.cuda,
         "torch": torch.__version__,
         "python": platform.python_version(),

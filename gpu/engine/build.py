@@ -59,6 +59,10 @@ class TorchRun:
         """Each request's tokens in the latest run, late ones included."""
         return None if self.inputs is None else self.inputs.sampled
 
+    def streams(self) -> dict[str, torch.cuda.Stream]:
+        """The streams by what runs on them; a CPU has none."""
+        return {} if self._streams is None else vars(self._streams)
+
     def close(self) -> None:
         """Give back the device's memory."""
         self.inputs = self.graphs = self._model = self._streams = None

@@ -101,7 +101,7 @@ class WallMachine:
         self._device.close(self._recorder, self._origin)
         if failures:
             raise failures[0]
-        return self._recorder.timeline()
+        return self._recorder.timeline(self._origin)
 
     def _run(self, names: list[str], thread: Callable[[str], None], failures: list[BaseException]) -> None:
         """Have every thread run to its end, the first one here."""

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 
-from scenarios.profile import Profile
+from scenarios.errors import Problem, ScenarioError
+from scenarios.profile import Profile, ProfiledConstants
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,15 @@ class Constants:
     def of(cls, profile: Profile) -> Constants:
         """The constants of a hardware profile."""
         return cls(**{f.name: getattr(profile.constants, f.name).value for f in fields(cls)})
+
+    @classmethod
+    def profiled(cls, profile: Profile) -> Constants:
+        """The constants in a process in which a profiler has run; raises ``ScenarioError`` where they are unknown."""
+        if profile.profiled is None:
+            message = "missing, expected a table: what launches cost once a profiler has run was not measured"
+            raise ScenarioError([Problem(profile.name, "profiled", message)])
+        changed = {name: getattr(profile.profiled, name).value for name in ProfiledConstants.model_fields}
+        return replace(cls.of(profile), **changed)
 
     def wake(self, *, device: bool, blocking: bool) -> int:
         """The wake-up of a synchronize of this kind."""

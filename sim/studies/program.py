@@ -33,11 +33,23 @@ class ProgramMetrics:
     kernels: int
 
 
-def run_program(loaded: LoadedScenario, mode: str, seed: int = 0, numbers: Mapping[str, int] | None = None) -> Timeline:
-    """Run one mode of a program scenario; ``numbers`` are host times to use in place of the profile's."""
+def run_program(
+    loaded: LoadedScenario,
+    mode: str,
+    seed: int = 0,
+    *,
+    numbers: Mapping[str, int] | None = None,
+    profiled: bool = False,
+) -> Timeline:
+    """Run one mode of a program scenario.
+
+    ``numbers`` are host times to use in place of the profile's; ``profiled`` means a process in which a profiler has
+    run.
+    """
     program = loaded.scenario
     assert isinstance(program, Program)
-    engine, constants = loaded.engine, Constants.of(loaded.profile)
+    engine = loaded.engine
+    constants = Constants.profiled(loaded.profile) if profiled else Constants.of(loaded.profile)
     if numbers is not None:
         engine, constants = with_host_numbers(engine, constants, numbers)
     costs = HostCosts(constants, engine.framework.by_kind, engine.framework.default, scale=program.host.scale)

@@ -83,6 +83,10 @@ class ServingRun:
         engine, constants = with_host_numbers(self.engine, self.constants, numbers)
         return replace(self, engine=engine, constants=constants)
 
+    def as_profiled(self) -> ServingRun:
+        """The same run in a process in which a profiler has run, to compare with spans that one has recorded."""
+        return replace(self, constants=Constants.profiled(self.profile))
+
     def with_workload(self, **changes: object) -> ServingRun:
         """The same scenario with some fields of its workload changed."""
         workload = self.scenario.workload.model_copy(update=changes)

@@ -14,6 +14,7 @@ HOST_CAUSES = {
     "schedule": "schedule",
     "prepare": "prepare",
     "enter stream": "launch",
+    "launch": "launch",
     "process": "process",
 }
 IDLE_PARTS = ("schedule", "prepare", "launch", "launch_latency", "wake_up", "process", "gap", "no_work")

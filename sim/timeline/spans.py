@@ -123,11 +123,12 @@ class Recorder:
             first = self._first.pop(request.id)
             self.served.append(Served(request.id, request.arrival, first, now, tokens, reason.value))
 
-    def timeline(self) -> Timeline:
+    def timeline(self, origin: int = 0) -> Timeline:
         """Everything recorded so far, sorted by start within the order of recording."""
         table = np.frombuffer(bytes(self._data), dtype=np.int64).reshape(-1, len(FIELDS))
         order = np.argsort(table[:, 1], kind="stable")
-        return Timeline(tuple(self.tracks), tuple(self.names), table[order], tuple(self.deliveries), tuple(self.served))
+        deliveries, served = tuple(self.deliveries), tuple(self.served)
+        return Timeline(tuple(self.tracks), tuple(self.names), table[order], deliveries, served, origin)
 
 
 @dataclass(frozen=True)
@@ -135,7 +136,8 @@ class Timeline:
     """Spans of host threads and streams, as an integer table whose columns are ``FIELDS``.
 
     Times are nanoseconds from the start of the run. ``kind`` holds a ``Kind``, ``name`` an index into ``names``.
-    A graph's kernels carry the correlation id of the one call that launched them.
+    A graph's kernels carry the correlation id of the one call that launched them. ``origin`` is what
+    ``time.perf_counter_ns`` read at time 0 of a run in wall-clock time.
     """
 
     tracks: tuple[Track, ...]
@@ -143,6 +145,7 @@ class Timeline:
     table: Column = field(repr=False)
     deliveries: tuple[Delivery, ...] = field(default=(), repr=False)
     served: tuple[Served, ...] = field(default=(), repr=False)
+    origin: int = 0
 
     def column(self, name: str) -> Column:
         """One of ``FIELDS``; all columns share the order of the table."""
@@ -158,7 +161,7 @@ class Timeline:
         """The spans that touch ``[start, end)``, uncut, and the deliveries inside it."""
         inside = (self.column("end") > start) & (self.column("start") < end)
         deliveries = tuple(d for d in self.deliveries if start <= d.time < end)
-        return Timeline(self.tracks, self.names, self.table[inside], deliveries, self.served)
+        return Timeline(self.tracks, self.names, self.table[inside], deliveries, self.served, self.origin)
 
     def on_track(self, name: str) -> Column:
         """Rows of the table that lie on the track of this name, in time order."""

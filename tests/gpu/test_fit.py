@@ -1,6 +1,8 @@
 """Fits against planted values: tables are built from known constants, and the fit must find those again."""
 
+import json
 import tomllib
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +12,19 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpu.calibration import fit
-from gpu.calibration.fit_constants import Estimate, fit_constants
-from gpu.calibration.fit_kernels import copy_costs, kernel_costs
+from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
+from gpu.calibration.fit_kernels import copy_costs
 from gpu.calibration.measurements import Measurements, load
 from gpu.calibration.regression import fit_roofline, shared_interval, theil_sen
+from scenarios.errors import ScenarioError
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "gpu/results/nvidia-h200"
-SHIPPED = ROOT / "scenarios/hardware/nvidia-h200.toml"
+SHIPPED = {
+    "nvidia-h200.toml": ROOT / "scenarios/hardware/nvidia-h200.toml",
+    "nvidia-h200-lean.toml": ROOT / "scenarios/engines/lean.toml",
+    "nvidia-h200-pytorch.toml": ROOT / "scenarios/engines/pytorch.toml",
+}
 
 DURATIONS = {"add_out": 0.9, "mm_out": 1.9, "sleep5us": 5.5}
 HOST = {"add_out": 6.0, "mm_out": 11.0, "sleep5us": 5.8}
@@ -74,18 +81,17 @@ def chains() -> list[dict[str, Any]]:
                     "n": n,
                     "stream_gpu_us": n * d + n * c["stream_gap"] + c["timed_event"],
                     "graph_gpu_us": graph + 2.0,
-                    "replay_host_busy": {"median_us": call},
-                    "eager_host": {"median_us": HOST[op] * n},
-                    "eager_e2e": {"median_us": eager},
-                    "graph_e2e": {"median_us": e2e},
-                    "first_replay_us": e2e + c["first_replay"] + c["first_replay_per_1000_nodes"] * n / 1000,
+                    "replay_host_busy": call,
+                    "eager_host": HOST[op] * n,
+                    "eager_e2e": eager,
+                    "graph_e2e": e2e,
                 }
             )
     return rows
 
 
 def graph_launches() -> list[dict[str, Any]]:
-    """Graphs of five bodies; the first was measured while the host took twice as long."""
+    """Graphs of five bodies; one was measured while the host took twice as long."""
     c, rows = PLANTED, []
     for body, d in {"add": 1.0, "mm": 3.0, "sin": 1.4, "exp": 1.6, "forkjoin": 1.0}.items():
         gap = c["graph_join_gap"] if body == "forkjoin" else c["graph_gap"]
@@ -93,7 +99,7 @@ def graph_launches() -> list[dict[str, Any]]:
             call = c["graph_launch_call"] + c["graph_launch_call_per_1000_nodes"] * n / 1000
             pipelined = n * (d + gap) - c["graph_gap"] + c["replay_gap"]
             late = 5.0 + c["graph_launch_latency_per_1000_nodes"] * n / 1000
-            host = 2 * call if body == "add" else call
+            host = 2 * call if body == "sin" else call
             rows.append(
                 {"body": body, "n": n, "host_busy": host, "pipelined": pipelined, "e2e": pipelined + call + late}
             )
@@ -131,14 +137,12 @@ def world() -> Measurements:
     launch = 5.4 + c["other_thread_call"]
     spacing = (c["gil_switch_interval"] + c["gil_handoff"] + launch) / 1000
     hops = {"same": [70.0, 70.0 + 40 * 6.6], "cross": [80.0, 80.0 + 40 * (6.6 + c["stream_switch"])]}
+    after = {str(n): 6.0 + 0.2 * n for n in (100, 400, 800)}
     return Measurements(
-        micro={
+        device={
             "chains": chains(),
-            "host_cost": {"sleep_kernel": {"median_us": c["launch_call"], "p90_us": 5.0}},
-            "idle": {"sync_nothing": {"median_us": c["device_sync_call"], "p90_us": 6.5}},
-            "queue_depth_add": {"first_blocked": [c["queue_depth"]]},
-        },
-        micro2={
+            "sync_nothing": {"p50": c["device_sync_call"], "p90": 6.5},
+            "first_blocked": c["queue_depth"],
             "graph_launch": graph_launches(),
             "hops": hops,
             "concurrency": [
@@ -149,7 +153,7 @@ def world() -> Measurements:
                 "blocking": [late + c["wake_blocking"], late + c["wake_blocking"] + 9],
             },
         },
-        families={
+        host={
             "host_calls": host_calls,
             "host_calls_again": again,
             "first_replays": first_replays(),
@@ -166,8 +170,12 @@ def world() -> Measurements:
                 ],
             },
         },
+        kernels={},
+        layers={},
+        engine={},
         profiled={f"{op}_stream": {"dur": {"p50": d}} for op, d in DURATIONS.items()}
-        | {"add_out_graph": {"gap": {"p50": PLANTED["graph_gap"]}}},
+        | {"add_out_graph": {"gap": {"p50": PLANTED["graph_gap"]}}}
+        | {"launches": {"op_before": 6.0, "op_after": 8.5, "graph_after": after}},
     )
 
 
@@ -176,10 +184,19 @@ def test_a_planted_constant_comes_back(name: str) -> None:
     assert fit_constants(world())[name].value == pytest.approx(PLANTED[name], abs=1e-9)
 
 
+def test_planted_costs_of_a_process_that_has_profiled_come_back() -> None:
+    m = world()
+    tables = {n: [6.0 + 0.2 * n, 0.0, 0.0] for n in (100, 400, 800)}
+    m.cupti.update(same_graphs_after_profiling=tables, captured_after_profiling=tables, op_before=6.0, op_after=8.5)
+    found = {name: estimate.value for name, estimate in profiled_constants(m, fit_constants(m)).items()}
+    planted = {"launch_call": 6.8, "graph_launch_call": 6.0, "graph_launch_call_per_1000_nodes": 200.0}
+    assert found == pytest.approx(planted)
+
+
 def test_costs_that_would_come_out_negative_are_zero() -> None:
     m = world()
-    m.families["gil"]["runs"][0]["after_us"] = 5.0
-    for row in m.micro2["graph_launch"]:
+    m.host["gil"]["runs"][0]["after_us"] = 5.0
+    for row in m.device["graph_launch"]:
         row["e2e"] = row["pipelined"]
     fitted = fit_constants(m)
     assert fitted["other_thread_call"].value == 0
@@ -191,112 +208,23 @@ def test_jitter_is_the_median_factor_of_each_quantile() -> None:
     assert fit.jitter(world())["quantiles"] == points
 
 
-def kernel_world(floor: float, per_flop: float, per_byte: float, gap: float) -> Measurements:
-    """Kernels of every measured kind, as long as one roofline says."""
-
-    def us(traffic: float, flops: float = 0.0) -> float:
-        return gap + floor + max(flops * per_flop, traffic * per_byte)
-
-    def rows_of(elements: dict[str, int]) -> list[dict[str, Any]]:
-        return [
-            {"op": op, "rows": rows, "width": 4096, "us": us(size * rows * 4096 + 2 * 4096 * (op == "add_norm"))}
-            for op, size in elements.items()
-            for rows in (1, 64, 4096)
-        ]
-
-    small = rows_of({"add": 6, "copy": 4, "argmax": 2})
-    small.append({"op": "add", "rows": 1, "width": 1 << 29, "us": us(4 * (1 << 29))})
-    small.append({"op": "copy", "rows": 1, "width": 1 << 29, "us": us(6 * (1 << 29))})
-    engine = rows_of({"embed": 4, "add_norm": 8, "rope": 4, "write_cache": 8, "silu_mul": 6, "resolve": 8})
-    engine += [row | {"op": "rope_norm", "us": gap + 1.05 * (row["us"] - gap)} for row in engine if row["op"] == "rope"]
-    gemm: list[dict[str, Any]] = [
-        {
-            "n": n,
-            "k": k,
-            "points": [[r, us(2 * (n * k + r * k + r * n), 2.0 * r * n * k)] for r in (1, 32, 512, 4096)],
-        }
-        for n, k in ((4096, 1024), (1024, 1024))
+def copies_world() -> Measurements:
+    """Copies of two sizes as machines with round constants make them."""
+    rows = [
+        {"bytes": 4, "h2d_us": 3.1, "d2h_us": 5.1, "d2d_us": 2.6, "pageable_h2d": 9.0, "pageable_d2h": 8.0},
+        {"bytes": 1 << 20, "h2d_us": 27.1, "d2h_us": 25.1, "d2d_us": 4.1, "pageable_h2d": 119.0, "pageable_d2h": 109.0},
     ]
-    gemm.append({"n": 1024, "k": 1024, "square": True, "points": [[1024, gap + 5.0]]})
-    decode: list[dict[str, Any]] = [
-        {"heads": 32, "kv_heads": 8, "dim": 128, "batch": b, "context": c, "us": us(4 * b * 128 * (8 * c + 32))}
-        for b in (1, 16, 256)
-        for c in (128, 512, 4096)
-    ]
-    prefill = [
-        {"heads": 32, "kv_heads": 8, "dim": 128, "tokens": t, "us": us(4 * t * 40 * 128, 2.0 * 32 * 128 * t * t)}
-        for t in (64, 128, 4096, 16384)
-    ]
-    families = {
-        "small": small,
-        "engine": engine,
-        "gemm": gemm,
-        "attention_decode": {"rows": decode},
-        "attention_prefill": prefill,
-    }
-    return Measurements(micro={}, micro2={}, families=families, profiled={})
-
-
-KINDS = kernel_costs(kernel_world(2.0, 1e6 / 800e12, 1e6 / 4e12, gap=0.25), 0.25)
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_a_kind_of_kernel_gets_the_planted_roofline(kind: str) -> None:
-    cost = KINDS[kind]
-    assert (cost["floor"], cost["bandwidth"]) == ("2us", "4TB/s")
-    assert cost.get("flops") == ("800TFLOP/s" if kind in ("gemm", "attention_prefill") else None)
-    assert cost["residual"].startswith("roofline: median 0.0%, p90 0.0%")
-
-
-def test_a_square_gemm_joins_the_table_of_its_shape_without_moving_the_roofline() -> None:
-    tables = {tuple(t["shape"]): t["points"] for t in KINDS["gemm"]["table"]}
-    assert [rows for rows, _ in tables[1024, 1024]] == [1, 32, 512, 1024, 4096]
-    assert tables[1024, 1024][3] == [1024, "5us"]
-    assert [rows for rows, _ in tables[4096, 1024]] == [1, 32, 512, 4096]
-
-
-def test_decode_attention_has_a_table_a_batch_over_the_context() -> None:
-    tables = {tuple(t["shape"]): t["points"] for t in KINDS["attention_decode"]["table"]}
-    assert list(tables) == [(32, 8, 128, batch) for batch in (1, 16, 256)]
-    assert tables[32, 8, 128, 16] == [[128, "4.163us"], [512, "10.454us"], [4096, "69.174us"]]
-
-
-def test_where_a_table_follows_a_roofline_no_point_is_missed_when_left_out() -> None:
-    tabled = [kind for kind, cost in KINDS.items() if cost["table"] and kind != "gemm"]
-    assert tabled == ["attention_decode", "norm", "elementwise", "rope", "kv_write", "embedding", "sample"]
-    for kind in tabled:
-        assert "tables, each point left out in turn: median 0.0%, p90 0.0% of 1 inner points" in KINDS[kind]["residual"]
-
-
-def test_what_normalizing_adds_to_the_rotation_is_told_and_not_priced() -> None:
-    assert "takes 5.0% more (median)" in KINDS["rope"]["source"]
+    return replace(world(), device={"copies": rows})
 
 
 def test_copies_are_freed_of_events_and_calls_and_never_negative() -> None:
-    constants = {
-        name: Estimate(us, "")
-        for name, us in {
-            "timed_event": 1.0,
-            "stream_gap": 1.1,
-            "graph_gap": 0.25,
-            "copy_call": 3.5,
-            "copy_latency": 2.5,
-            "wake_spin": 3.0,
-        }.items()
-    }
-    m = kernel_world(2.0, 0.0, 1e6 / 4e12, gap=0.25)
-    m.micro["copies"] = [
-        {"bytes": 4, "h2d_us": 3.1, "d2h_us": 5.1, "pageable_d2h": {"median_us": 8.0}},
-        {"bytes": 1 << 20, "h2d_us": 27.1, "d2h_us": 25.1, "pageable_d2h": {"median_us": 109.0}},
-    ]
-    m.micro["concurrency"] = {"copy+mm4096x5": {"a": 252.1}}
-    costs = copy_costs(m, constants)
+    values = {"timed_event": 1.0, "stream_gap": 1.1, "copy_call": 3.5, "copy_latency": 2.5, "wake_spin": 3.0}
+    costs = copy_costs(copies_world(), {name: Estimate(us, "") for name, us in values.items()})
     assert costs["h2d"]["points"] == [["4B", "1us"], ["1MiB", "25us"]]
     assert costs["d2h"]["points"] == [["4B", "3us"], ["1MiB", "23us"]]
+    assert costs["d2d"]["points"] == [["4B", "500ns"], ["1MiB", "2us"]]
+    assert costs["pageable_h2d"]["points"] == [["4B", "0ns"], ["1MiB", "110us"]]
     assert costs["pageable_d2h"]["points"] == [["4B", "0ns"], ["1MiB", "100us"]]
-    assert costs["pageable_h2d"]["points"] == costs["pageable_d2h"]["points"]
-    assert costs["d2d"]["points"][0] == ["8KiB", "2.004us"]
-    assert costs["d2d"]["points"][-1] == ["512MiB", "250us"]
 
 
 @given(st.integers(-50, 50), st.integers(-50, 50), st.lists(st.integers(-(10**6), 10**6), min_size=2, max_size=2))
@@ -351,17 +279,11 @@ def document(measured: Measurements) -> dict[str, Any]:
     return fit.fit("nvidia-h200", measured)
 
 
-def test_the_shipped_profile_is_what_the_committed_measurements_give(document: dict[str, Any]) -> None:
-    assert fit.dump(document).encode() == SHIPPED.read_bytes()
-
-
-def test_held_out_measurements_do_not_enter_the_profile(measured: Measurements, document: dict[str, Any]) -> None:
-    micro = {key: table for key, table in measured.micro.items() if key != "exercise1"}
-    micro["chains"] = [row for row in micro["chains"] if row["n"] in (1, 100)]
-    without = Measurements(micro, measured.micro2, measured.families, measured.profiled)
-    assert fit.fit("nvidia-h200", without) == document
-    with pytest.raises(ValueError, match="the chain of 300 kernels is held out"):
-        measured.chain("add_out", "stream_gpu_us", 300)
+def test_what_is_shipped_is_what_the_committed_measurements_give(tmp_path: Path, measured: Measurements) -> None:
+    written = fit.write(tmp_path / "nvidia-h200.toml", measured)
+    assert [path.name for path in written] == list(SHIPPED)
+    for path in written:
+        assert path.read_bytes() == SHIPPED[path.name].read_bytes()
 
 
 def test_a_written_profile_reads_back_as_it_was(document: dict[str, Any]) -> None:
@@ -373,16 +295,14 @@ def test_a_written_profile_reads_back_as_it_was(document: dict[str, Any]) -> Non
     assert tomllib.loads(fit.dump(document)) == without_empty_lists(document)
 
 
-def test_writing_leaves_one_file_with_what_would_have_been_printed(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    fit.main([str(RESULTS)])
-    fit.main([str(RESULTS), "--out", str(tmp_path / "gpu.toml")])
-    assert [path.name for path in tmp_path.iterdir()] == ["gpu.toml"]
-    assert (tmp_path / "gpu.toml").read_text() == capsys.readouterr().out
-
-
-def test_an_unknown_device_is_refused(measured: Measurements) -> None:
-    families = measured.families | {"provenance": measured.families["provenance"] | {"gpu": "NVIDIA Other"}}
-    with pytest.raises(KeyError, match="NVIDIA Other"):
-        fit.fit("other", Measurements(measured.micro, measured.micro2, families, measured.profiled))
+def test_a_folder_that_lacks_a_table_or_holds_an_error_is_refused(tmp_path: Path) -> None:
+    for path in RESULTS.glob("*.json"):
+        (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "kernels.json").unlink()
+    (tmp_path / "host.json").write_text(json.dumps({"gil": {"error": "RuntimeError('no thread')"}}))
+    with pytest.raises(ScenarioError) as refused:
+        load(tmp_path)
+    assert [str(problem) for problem in refused.value.problems] == [
+        f"{tmp_path}/host.json: gil: could not be measured: RuntimeError('no thread')",
+        f"{tmp_path}/kernels.json: no such file, expected what the calibration writes",
+    ]

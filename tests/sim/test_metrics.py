@@ -114,6 +114,10 @@ def test_work_of_unknown_name_counts_as_processing() -> None:
     assert World().host("think", 0, 30).call(30, 40, (40, 50)).idle(0, 50) == {"process": 30, "launch": 10}
 
 
+def test_what_a_framework_takes_around_its_calls_counts_as_launching() -> None:
+    assert World().host("launch", 0, 30).call(30, 40, (40, 50)).idle(0, 50) == {"launch": 40}
+
+
 def test_busy_time_is_the_union_of_all_streams_of_a_rank() -> None:
     world = World().call(0, 1, (10, 30)).call(1, 2, (20, 25), (40, 50), stream="copy").call(2, 3, (30, 35))
     world.call(3, 4, (45, 60), stream="side").call(4, 5, (0, 99), stream="other", rank=1)

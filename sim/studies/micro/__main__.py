@@ -14,6 +14,8 @@ from sim.studies.micro.tables import Row, Tables
 
 HEAD = "| group | rows | | median error | worst | worst row |\n|---|---|---|---|---|---|\n"
 
+FOLDER = Path("gpu/results/nvidia-h200/2026-11-23")
+
 
 def summary(rows: Iterable[Row]) -> Iterator[str]:
     """A line of a Markdown table for each group's fitted rows, and one for its held-out rows."""
@@ -30,7 +32,7 @@ def summary(rows: Iterable[Row]) -> Iterator[str]:
 def main() -> None:
     """Compare and print."""
     parser = argparse.ArgumentParser(prog="python -m sim.studies.micro", description="The model against measurements")
-    parser.add_argument("folder", type=Path, nargs="?", default=Path("gpu/results/nvidia-h200"))
+    parser.add_argument("folder", type=Path, nargs="?", default=FOLDER)
     parser.add_argument("--rows", action="store_true", help="every row, too")
     options = parser.parse_args()
     rows = list(everything(Tables.load(options.folder.resolve())))

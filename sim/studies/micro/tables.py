@@ -49,11 +49,15 @@ class Tables:
     engine: EnginePreset
 
     @classmethod
-    def load(cls, folder: Path, engine: str = "pytorch") -> Tables:
-        """Read a folder of measurements and the profile of its name. Raises `OSError` when a file is missing."""
+    def load(cls, folder: Path) -> Tables:
+        """Read a folder of measurements with the profile and the preset of that machine; ``OSError`` if one lacks."""
         names = ("micro", "micro2", "profiled")
         tables = {name: json.loads((folder / f"{name}.json").read_text()) for name in names}
-        return cls(**tables, profile=load_profile(folder.name), engine=load_engine(engine))
+        return cls(
+            **tables,
+            profile=load_profile(str(folder / "profile.toml")),
+            engine=load_engine(str(folder / "pytorch.toml")),
+        )
 
     @cached_property
     def costs(self) -> HostCosts:

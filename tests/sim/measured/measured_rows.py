@@ -7,7 +7,7 @@ from statistics import median
 
 from sim.studies.micro.tables import Row, Tables
 
-RESULTS = Path(__file__).parents[3] / "gpu/results/nvidia-h200"
+RESULTS = Path(__file__).parents[3] / "gpu/results/nvidia-h200/2026-11-23"
 
 
 @cache

@@ -1,0 +1,1 @@
+"""How far predictions can be trusted on this machine today: short measurements, held against a profile."""

@@ -1,0 +1,115 @@
+"""Kernels out of layers: layers are built of known kernels, and the fit must find those again."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gpu.calibration.fit_kernels import kernel_costs
+from gpu.calibration.layer_parts import LayerRow
+from gpu.calibration.measurements import Measurements
+from scenarios.loader import load_model
+
+GAP, LAYERS, TILE = 0.25, 4, 16
+LAYER = ("qkv", "rope", "kv_write", "attention", "combine", "o", "norm", "gate_up", "silu", "down", "norm")
+PREFILL = tuple(name for name in LAYER if name != "combine")
+BASE = 768
+SHAPE = load_model("llama-3.1-8b")
+
+
+def row(us: dict[str, float], rows: int = 2, phase: str = "decode", contexts: dict[int, float] | None = None) -> Any:
+    """A few layers of kernels that take so long, whole and with each kind left out; ``contexts`` are of attention."""
+    layer = LAYER if phase == "decode" else PREFILL
+    once = [us.get("embedding", 2.0), us.get("head", 100.0), us["norm"]]
+    one = sum(us[name] + GAP for name in layer)
+    whole = LAYERS * one + sum(once) + 2 * GAP + 3.0
+    counts = Counter(layer)
+    without = {name: whole - LAYERS * count * (us[name] + GAP) for name, count in counts.items()}
+    without |= {"embedding": whole - once[0] - GAP, "head": whole - once[1] - GAP, "half": whole - LAYERS // 2 * one}
+    more = {name: whole + us.get(name, 5.0) + GAP for name in ("argmax", "resolve", "store")}
+    grown = {c: whole + LAYERS * (at - us["attention"]) for c, at in (contexts or {BASE: us["attention"]}).items()}
+    return {
+        "model": SHAPE.name, "phase": phase, "layers": LAYERS, "rows": rows, "base": BASE, "whole": whole,
+        "without": without, "with": more if phase == "decode" else {}, "contexts": list(map(list, grown.items())),
+    }  # fmt: skip
+
+
+def durations(seed: float = 1.0) -> dict[str, float]:
+    return {name: seed * (1 + number) for number, name in enumerate(dict.fromkeys(LAYER))}
+
+
+positive = st.floats(1.0, 500.0)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(dict.fromkeys(LAYER), positive)))
+def test_every_kernel_of_a_layer_comes_back(us: dict[str, float]) -> None:
+    found = {part.name: part.us for part in LayerRow(row(us), GAP).parts()}
+    for name, expected in us.items():
+        assert found[name] == pytest.approx(expected, rel=1e-6)
+    assert found["head"] == pytest.approx(100.0)
+    assert found["argmax"] == pytest.approx(5.0)
+
+
+@given(st.fixed_dictionaries(dict.fromkeys(dict.fromkeys(LAYER), positive)), st.floats(-0.2, 0.2))
+def test_kernels_add_up_to_the_layer_whatever_leaving_one_out_measured(us: dict[str, float], noise: float) -> None:
+    noisy = row(us)
+    noisy["without"]["o"] *= 1 + noise
+    layer = LayerRow(noisy, GAP)
+    parts = {name: value + GAP for name, value in layer.durations.items()}
+    assert sum(value * LAYER.count(name) for name, value in parts.items()) == pytest.approx(layer.layer)
+    assert min(parts.values()) > GAP
+
+
+def test_attention_grows_with_the_context_by_what_the_layers_take_longer() -> None:
+    us = durations()
+    parts = LayerRow(row(us, contexts={384: 2.0, BASE: us["attention"], 1536: 9.0}), GAP).parts()
+    attention = {part.context: part.us for part in parts if part.name == "attention"}
+    assert attention == pytest.approx({384: 2.0, BASE: us["attention"], 1536: 9.0})
+
+
+def measurements(rows: list[Any]) -> Measurements:
+    squares = [{"n": 1024, "us": GAP + 5.0}]
+    adds = [{"elements": n, "us": GAP + 1.0 + 12 * n / 4e6} for n in (1 << 10, 1 << 20, 1 << 28)]
+    copies = [{"bytes": size, "d2d_us": 2.0 + 2 * size / 4e6} for size in (1 << 10, 1 << 20, 1 << 28)]
+    return Measurements(
+        host={}, device={"copies": copies}, kernels={"squares": squares, "adds": adds},
+        layers={"rows": rows, "row_tile": TILE, "input_width": 100}, engine={}, profiled={},
+    )  # fmt: skip
+
+
+def tables(cost: dict[str, Any]) -> dict[tuple[int, ...], list[Any]]:
+    return {tuple(table["shape"]): table["points"] for table in cost["table"]}
+
+
+def test_tables_hold_what_was_planted_by_shape_and_rows() -> None:
+    us = durations()
+    contexts = {384: 3.0, BASE: us["attention"], 1536: 6.0}
+    decode = [row({name: value + rows / 10 for name, value in us.items()}, rows, contexts={
+        c: at + rows / 10 for c, at in contexts.items()}) for rows in (12, 60)]  # fmt: skip
+    kinds = kernel_costs(measurements([*decode, row(us, 1536, "prefill")]), GAP)
+    gemm, s = tables(kinds["gemm"]), SHAPE
+    assert gemm[s.hidden, s.q_size] == [[16, "7.2us"], [64, "12us"], [1536, "6us"]]
+    assert gemm[s.vocab, s.hidden] == [[16, "100us"], [64, "100us"]]
+    assert gemm[1024, 1024] == [[1024, "5us"]]
+    attention = tables(kinds["attention_decode"])
+    assert attention[s.heads, s.kv_heads, s.head_dim, 12] == [[384, "4.2us"], [768, "5.2us"], [1536, "7.2us"]]
+    assert tables(kinds["attention_prefill"])[s.heads, s.kv_heads, s.head_dim] == [[1536, "4us"]]
+    assert tables(kinds["norm"])[s.hidden,] == [[12, "8.2us"], [60, "13us"], [1536, "7us"]]
+    assert (kinds["elementwise"]["floor"], kinds["elementwise"]["bandwidth"]) == ("1us", "4TB/s")
+    assert (kinds["copy"]["floor"], kinds["copy"]["bandwidth"]) == ("2us", "4TB/s")
+
+
+def test_a_layer_that_its_kernels_do_not_add_up_to_is_told() -> None:
+    odd = row(durations())
+    odd["without"]["half"] -= LAYERS // 2 * 10.0  # a layer takes 10us more than its kernels say
+    kinds = kernel_costs(measurements([odd, replace_rows(odd, 12)]), GAP)
+    share = 10.0 / (sum(durations()[name] + GAP for name in LAYER) + 10.0)
+    assert f"kinds add up to a layer but for median {100 * share:.1f}%" in kinds["norm"]["source"]
+
+
+def replace_rows(measured: Any, rows: int) -> Any:
+    return measured | {"rows": rows}
