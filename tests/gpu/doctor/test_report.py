@@ -9,8 +9,9 @@ from gpu.doctor.compared import CALLS, calls, spread, waits
 from gpu.doctor.report import Line, Report, at_most, close, same
 from scenarios.loader import load_profile
 
-FAMILIES = Path(__file__).parents[3] / "gpu/results/nvidia-h200/families.json"
-H200 = load_profile("nvidia-h200")
+RESULTS = Path(__file__).parents[3] / "gpu/results/nvidia-h200/2026-11-23"
+FAMILIES = RESULTS / "families.json"
+H200 = load_profile(str(RESULTS / "profile.toml"))
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from sim.serving.server import Server
 TINY = load_model("tiny")
 LEAN = load_engine("lean")
 DURATIONS = Durations(load_profile("nvidia-h200"))
-DECODE_KERNELS = 1 + 10 * TINY.layers + 2  # embedding, layers, final norm and logits
+DECODE_KERNELS = 1 + 11 * TINY.layers + 2  # embedding, layers, final norm and logits
 
 
 def decode_batch(rows: int, *, context: int = 100, bucket: int | None = None) -> Batch:
@@ -70,13 +70,13 @@ def device_ns(pieces: list[tuple[str, list[Op]]]) -> int:
 
 def test_a_serial_step_keeps_to_one_stream() -> None:
     assert words(lower(decode_batch(4, bucket=4))) == [
-        ("forward", ["h2d 164", f"replay ('decode', 4) of {DECODE_KERNELS}", "argmax", "d2h 32", f"record {STEP}"])
+        ("forward", ["h2d 180", f"replay ('decode', 4) of {DECODE_KERNELS}", "argmax", "d2h 32", f"record {STEP}"])
     ]
 
 
 def test_an_overlap_step_stages_inputs_and_copies_back_on_streams_of_their_own() -> None:
     assert words(lower(decode_batch(4, bucket=4), OVERLAP_PARTS)) == [
-        ("schedule", ["enter stream", "h2d 164", "record ('inputs', 7)"]),
+        ("schedule", ["enter stream", "h2d 180", "record ('inputs', 7)"]),
         (
             "forward",
             ["wait ('inputs', 7)", "resolve", f"replay ('decode', 4) of {DECODE_KERNELS}", "argmax", "store",
@@ -93,7 +93,7 @@ def test_an_engine_without_a_copy_stream_copies_back_on_the_forward_stream() -> 
 
 def test_inputs_can_take_several_copies_or_none() -> None:
     ((_, ops),) = words(lower(decode_batch(4), input_copies=3))
-    assert [op for op in ops if op.startswith("h2d")] == ["h2d 55"] * 3
+    assert [op for op in ops if op.startswith("h2d")] == ["h2d 60"] * 3
     streams = [stream for stream, _ in lower(decode_batch(4), OVERLAP_PARTS, input_copies=0)]
     assert streams == ["forward", "copy"]
 
@@ -106,7 +106,7 @@ def test_free_slots_leave_resolve_and_store_out_and_nothing_else() -> None:
 
 def test_sampling_can_be_a_part_of_the_graph() -> None:
     ((_, ops),) = words(lower(decode_batch(4, bucket=4), sample_in_graph=True))
-    assert ops == ["h2d 164", f"replay ('decode', 4) of {DECODE_KERNELS + 1}", "d2h 32", f"record {STEP}"]
+    assert ops == ["h2d 180", f"replay ('decode', 4) of {DECODE_KERNELS + 1}", "d2h 32", f"record {STEP}"]
 
 
 def test_late_sampling_is_launched_apart_from_the_forward_pass() -> None:
@@ -147,10 +147,16 @@ def test_a_batch_above_the_largest_bucket_is_eager(rows: int, bucket: int | None
     assert all(isinstance(op, Replay) == (bucket is not None) for op in ops)
 
 
-def test_a_prefill_is_eager_and_has_an_attention_kernel_for_each_prompt_and_layer() -> None:
+def test_a_prefill_is_eager_and_has_one_attention_kernel_a_layer_for_all_prompts() -> None:
     ((_, ops),) = words(lower(prefill_batch(100, 50), ("forward",)))
-    assert ops.count("prefill_attention") == 2 * TINY.layers
+    assert ops.count("prefill_attention") == TINY.layers
     assert ops[-2:] == ["last_tokens", "lm_head"]
+
+
+def test_prompts_bring_their_rows_and_three_numbers_each_and_no_pages() -> None:
+    assert [op for op in words(lower(prefill_batch(100, 50)))[0][1] if op.startswith("h2d")] == ["h2d 3024"]
+    overlapped = dict(words(lower(prefill_batch(100, 50), OVERLAP_PARTS)))["forward"]
+    assert overlapped[:3] == ["wait ('inputs', 7)", "resolve", "store"]
 
 
 def test_a_timer_step_is_one_kernel_and_its_event() -> None:

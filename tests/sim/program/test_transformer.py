@@ -33,8 +33,10 @@ shapes = st.builds(
 grains = st.sampled_from(("engine", "pytorch"))
 
 
-def decode(rows: int, context: int, shape: ModelShape = TINY, grain: str = "engine") -> tuple[Kernel, ...]:
-    return Transformer(shape, DURATIONS, grain).forward(Work(rows, rows, rows=rows, context=context))
+def decode(
+    rows: int, context: int, shape: ModelShape = TINY, grain: str = "engine", tile: int = 1
+) -> tuple[Kernel, ...]:
+    return Transformer(shape, DURATIONS, grain, tile).forward(Work(rows, rows, rows=rows, context=context))
 
 
 def prefill(*prompts: int, grain: str = "engine") -> tuple[Kernel, ...]:
@@ -50,13 +52,17 @@ def gemm_parameters(shape: ModelShape) -> int:
 
 
 def attention(kernels: tuple[Kernel, ...]) -> list[Kernel]:
-    return [k for k in kernels if k.call == "attention"]
+    return [k for k in kernels if k.name in ("decode_attention", "prefill_attention")]
+
+
+def products(kernels: tuple[Kernel, ...]) -> list[Kernel]:
+    return [k for k in kernels if k.call.startswith("gemm")]
 
 
 def test_one_layer_of_an_engine() -> None:
     one = TINY.model_copy(update={"layers": 1})
     assert [k.name for k in decode(4, 64, one)] == [
-        "embedding", "input_norm", "qkv_proj", "rope", "kv_write", "decode_attention", "o_proj",
+        "embedding", "input_norm", "qkv_proj", "rope", "kv_write", "decode_attention", "combine", "o_proj",
         "post_attention_norm", "gate_up_proj", "silu_and_mul", "down_proj", "final_norm", "lm_head",
     ]  # fmt: skip
 
@@ -66,8 +72,8 @@ def test_one_layer_of_eager_pytorch() -> None:
     assert [k.name for k in decode(4, 64, one, "pytorch")] == [
         "embedding", *(f"input_norm.{step}" for step in NORM), "q_proj", "k_proj", "v_proj",
         *(f"rope_q.{step}" for step in ROPE), *(f"rope_k.{step}" for step in ROPE), "kv_write", "kv_write",
-        "decode_attention", "o_proj", "residual_attention", *(f"post_attention_norm.{step}" for step in NORM),
-        "gate_proj", "silu", "up_proj", "mul", "down_proj", "residual_mlp",
+        "decode_attention", "combine", "o_proj", "residual_attention",
+        *(f"post_attention_norm.{step}" for step in NORM), "gate_proj", "silu", "up_proj", "mul", "down_proj", "residual_mlp",
         *(f"final_norm.{step}" for step in NORM), "lm_head",
     ]  # fmt: skip
 
@@ -75,12 +81,12 @@ def test_one_layer_of_eager_pytorch() -> None:
 @pytest.mark.parametrize(
     ("grain", "changes", "a_layer"),
     [
-        ("engine", {}, 10),
-        ("engine", {"qk_norm": True}, 10),
-        ("engine", {"qkv_bias": True}, 10),
-        ("pytorch", {}, 40),
-        ("pytorch", {"qk_norm": True}, 46),
-        ("pytorch", {"qkv_bias": True}, 43),
+        ("engine", {}, 11),
+        ("engine", {"qk_norm": True}, 11),
+        ("engine", {"qkv_bias": True}, 11),
+        ("pytorch", {}, 41),
+        ("pytorch", {"qk_norm": True}, 47),
+        ("pytorch", {"qkv_bias": True}, 44),
     ],
 )
 def test_kernels_a_layer(grain: str, changes: dict[str, bool], a_layer: int) -> None:
@@ -91,15 +97,13 @@ def test_kernels_a_layer(grain: str, changes: dict[str, bool], a_layer: int) -> 
 
 @given(shapes, grains, st.integers(1, 512))
 def test_gemm_flops_of_a_decode_step_are_two_a_parameter_and_row(shape: ModelShape, grain: str, rows: int) -> None:
-    flops = sum(k.flops for k in decode(rows, rows, shape, grain) if k.call == "gemm")
+    flops = sum(k.flops for k in products(decode(rows, rows, shape, grain)))
     assert flops == 2 * gemm_parameters(shape) * rows
 
 
 @given(shapes, grains, st.integers(1, 512))
 def test_weights_are_read_once_a_step_whatever_the_rows(shape: ModelShape, grain: str, rows: int) -> None:
-    one, two, many = (
-        sum(k.bytes for k in decode(n, n, shape, grain) if k.call == "gemm") for n in (rows, 2 * rows, 3 * rows)
-    )
+    one, two, many = (sum(k.bytes for k in products(decode(n, n, shape, grain))) for n in (rows, 2 * rows, 3 * rows))
     assert two - one == many - two
     assert one - (two - one) == gemm_parameters(shape) * shape.dtype_bytes
 
@@ -117,15 +121,27 @@ def test_decode_attention_reads_the_summed_context(grain: str, rows: int, contex
 @given(grains, st.lists(st.integers(1, 4_000), min_size=1, max_size=5))
 def test_prefill_attention_grows_with_the_square_of_each_prompt(grain: str, prompts: list[int]) -> None:
     found = attention(prefill(*prompts, grain=grain))
-    assert [k.flops for k in found] == [2 * n * n * TINY.q_size for n in prompts] * TINY.layers
+    assert [k.flops for k in found] == [sum(2 * n * n * TINY.q_size for n in prompts)] * TINY.layers
+
+
+@given(shapes, st.integers(1, 512), st.integers(1, 64))
+def test_matrix_products_compute_whole_tiles(shape: ModelShape, rows: int, tile: int) -> None:
+    tiled = products(decode(rows, rows, shape, tile=tile))
+    assert tiled == products(decode(-(-rows // tile) * tile, rows, shape))
+
+
+def test_products_whose_host_cost_differs_are_told_apart() -> None:
+    calls = [k.call for k in products(decode(4, 64, TINY.model_copy(update={"layers": 1, "qkv_bias": True})))]
+    assert calls == ["gemm_bias", "gemm", "gemm", "gemm_long", "gemm"]
 
 
 @pytest.mark.parametrize("name", ["llama-3.1-8b", "llama-3.2-1b", "qwen2.5-0.5b", "qwen3-0.6b"])
 def test_every_kernel_of_a_shipped_models_decode_step_was_measured(name: str) -> None:
-    """At 12 rows of 384 tokens, a point of every table, all durations are points of tables."""
+    """At 12 rows of 384 tokens, in a tile of 16, all durations are points of tables."""
     tables = [table for cost in load_profile("nvidia-h200").kernels.values() for table in cost.table]
-    measured = {ns for table in tables for size, ns in table.points if size in (12, 384)}
-    assert {kernel.name for kernel in decode(12, 12 * 384, load_model(name)) if kernel.ns not in measured} == set()
+    measured = {ns for table in tables for size, ns in table.points if size in (12, 16, 384)}
+    kernels = decode(12, 12 * 384, load_model(name), tile=16)
+    assert {kernel.name for kernel in kernels if kernel.ns not in measured} == set()
 
 
 def test_prefill_computes_logits_of_the_last_tokens_only() -> None:

@@ -120,8 +120,8 @@ def test_a_stop_that_cannot_be_foreseen_costs_overlap_a_row_and_serial_none() ->
 def test_graphs_launch_once_what_eager_launches_one_by_one() -> None:
     run = ServingRun.of(tiny(batch=4))
     eager, graph = (step_metrics(run.timeline(mode)) for mode in ("serial-eager", "serial-graph"))
-    assert eager.kernels == graph.kernels == 24  # embedding, two layers of ten, final norm, logits, sampling
-    assert (eager.launches, graph.launches) == (24 + 3, 2 + 3)  # two copies and the step's event
+    assert eager.kernels == graph.kernels == 26  # embedding, two layers of eleven, final norm, logits, sampling
+    assert (eager.launches, graph.launches) == (26 + 3, 2 + 3)  # two copies and the step's event
 
 
 def test_a_request_that_never_fits_is_the_workloads_fault() -> None:

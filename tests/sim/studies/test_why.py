@@ -42,7 +42,7 @@ def test_padding_is_a_factor_when_no_bucket_has_the_batchs_size_and_costs() -> N
 
 
 def test_graphs_win_by_both_launches_and_gaps_and_the_future_maps_kernels_cost() -> None:
-    run = replace(RUN, scale=0.1)
+    run = replace(RUN, scale=0.4)
     gains = {factor.cause: factor.gain for factor in waterfall(run, "serial-eager", "overlap-graph").factors}
     assert gains["fewer launches"] > 1
     assert gains["smaller gaps"] > 1
@@ -52,7 +52,10 @@ def test_graphs_win_by_both_launches_and_gaps_and_the_future_maps_kernels_cost()
 
 def test_overlap_loses_where_the_host_is_slower_than_the_device() -> None:
     """It launches more than a serial step does, and a model this small leaves it nothing to hide that behind."""
-    gains = {factor.cause: factor.gain for factor in waterfall(RUN, "serial-graph", "overlap-graph").factors}
+    gains = {
+        factor.cause: factor.gain
+        for factor in waterfall(replace(RUN, scale=9.0), "serial-graph", "overlap-graph").factors
+    }
     assert gains["hidden host work"] < 1
 
 
