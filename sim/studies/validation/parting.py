@@ -39,9 +39,9 @@ def first_parting(predicted: Timeline, measured: Timeline, tolerance_ns: int | N
     """Walk through the same steady steps of both (all of a program) in the order of the predicted starts.
 
     Each lane begins at 0 in both; a host thread's does not move on while it waits for the device. A span parts when its
-    start or its length is off by more than ``tolerance_ns``, by default 1 % of the predicted step. What deviates until then is charged to the fields that priced it, and the one
-    that has come to most is named: so a hundred kernels that are each a little too long are found as well as one that
-    is far off. None when nothing parts.
+    start or its length is off by more than ``tolerance_ns``, by default 1 % of the predicted step. What deviates until
+    then is charged to the fields that priced it, and the one that has come to most is named: so a hundred kernels that
+    are each a little too long are found as well as one that is far off. None when nothing parts.
     """
     steps = common_steps(predicted, measured)
     ours, theirs = items_of(predicted, steps), items_of(measured, steps)

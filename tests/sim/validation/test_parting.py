@@ -11,7 +11,7 @@ from scenarios.profile import Profile
 from sim.studies.serving import ServingRun
 from sim.studies.validation.families import kernel_family
 from sim.studies.validation.parting import Parting, first_parting
-from sim.timeline.spans import Kind, Recorder, Place, Timeline
+from sim.timeline.spans import Kind, Place, Recorder, Timeline
 
 SMALL = ("workload.output_tokens=14", "workload.batch=4", "engine.buckets=[4]")
 
