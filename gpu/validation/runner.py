@@ -12,25 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from gpu.session import On, Session
-from scenarios.loader import LoadedScenario
+from gpu.validation.backend import Backend, HostNumbers
 from scenarios.suite import Configuration, Suite
 from sim.studies.validation.cases import case_of, is_finished
 from sim.studies.validation.predict import value_of
 from sim.studies.validation.results_file import Case, ResultsFile, write_results
 from sim.timeline.spans import Timeline
 
-HostNumbers = dict[str, int]
 Key = tuple[str, tuple[str, ...], str]
-
-
-@dataclass(frozen=True, slots=True)
-class Backend:
-    """What measures: how a scenario is made ready on it, and what re-measures the host's costs in this process."""
-
-    on: On
-    open_session: Callable[[LoadedScenario, On, int], Session]
-    measure_host: Callable[[On], HostNumbers]
 
 
 @dataclass

@@ -55,16 +55,16 @@ def where(summary: Summary) -> str:
 
 def sentences(summary: Summary) -> Iterator[str]:
     """What stands under the tables."""
-    verdicts = summary.main.verdicts
+    verdicts = summary.scores[0].verdicts
     yield (
         f"{len(summary.results.cases)} cases, {verdicts.of} comparisons, of which {verdicts.no_gain} measure as no "
         f"difference or hurts; {verdicts.clear} exceed their noise"
     )
-    if summary.main.predictor is IN_PROCESS and (drift := summary.results.provenance.get("host_drift")):
+    if drift := summary.results.provenance.get("host_drift"):
         name, factor = max(drift.items(), key=lambda item: item[1])
         yield f"host costs drifted by up to {factor:.2f} times between configurations ({name})"
     for case in summary.worst:
-        error = error_of(case, summary.main.predictor)
+        error = error_of(case, summary.predictor)
         parting = f": {case.parting}" if case.parting else ""
         yield f"worst: {case.name}, error {error:+.1%}{parting}"
 
@@ -75,16 +75,14 @@ def _header() -> str:
 
 def _section(cases: list[Case], summary: Summary) -> Table:
     """One configuration's modes; all sections have the same widths, so that they read as one table."""
-    table = Table(box=None, show_header=False, pad_edge=False)
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
     for name, width in COLUMNS:
-        table.add_column(
-            width=width + (name != COLUMNS[-1][0]), justify="left" if name in LEFT else "right", no_wrap=True
-        )  # with its padding
+        table.add_column(width=width + 1, justify="left" if name in LEFT else "right", no_wrap=True)  # with its padding
     for case in cases:
         found = [c for c in summary.comparisons if c.case is case]
-        table.add_row(*_numbers(case), *(_effect(found[0], summary.main.predictor) if found else [""] * 3))
+        table.add_row(*_numbers(case), *(_effect(found[0], summary.predictor) if found else [""] * 3))
         for other in found[1:]:
-            table.add_row(f"  vs {other.base.mode}", *[""] * 6, *_effect(other, summary.main.predictor))
+            table.add_row(f"  vs {other.base.mode}", *[""] * 6, *_effect(other, summary.predictor))
     return table
 
 
@@ -102,8 +100,6 @@ def _numbers(case: Case) -> list[str]:
 
 
 def _effect(comparison: Comparison, predictor: Predictor) -> list[str | Text]:
-    if comparison.predicted(predictor) is None:
-        predictor = SHIPPED  # a program has one prediction
     ratio, said, found = comparison.predicted(predictor), comparison.predicted_verdict(predictor), comparison.verdict
     right = Text(found) if said == found else Text(f"{found} (said {said})", style="bold red")
     return ["-" if ratio is None else f"{ratio:.2f}x", f"{comparison.speedup:.2f}x", right]

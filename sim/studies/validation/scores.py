@@ -177,5 +177,15 @@ def _verdicts(pairs: Sequence[Comparison], predictor: Predictor) -> Verdicts:
 
 def worst_cases(cases: Sequence[Case], predictor: Predictor, count: int) -> list[Case]:
     """Cases with the largest counted errors, the largest first."""
+    return _by_error(cases, predictor)[::-1][:count]
+
+
+def typical_case(cases: Sequence[Case], predictor: Predictor) -> Case:
+    """The case whose counted error is in the middle."""
+    ordered = _by_error(cases, predictor)
+    return ordered[(len(ordered) - 1) // 2]
+
+
+def _by_error(cases: Sequence[Case], predictor: Predictor) -> list[Case]:
     known = [(error, case) for case in cases if (error := counted_error(case, predictor)) is not None]
-    return [case for _, case in sorted(known, key=lambda pair: -pair[0])[:count]]
+    return [case for _, case in sorted(known, key=lambda pair: pair[0])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from sim.studies.validation.predictors import IN_PROCESS, PREDICTORS, SHIPPED
+from sim.studies.validation.predictors import IN_PROCESS, PREDICTORS, SHIPPED, Predictor, best_known
 from sim.studies.validation.results_file import Case, ResultsFile
 from sim.studies.validation.scores import Comparison, Score, comparisons, counted_error, error_of, score, worst_cases
 
@@ -28,20 +28,20 @@ class Summary:
         return cls(title, results, tuple(comparisons(results.cases)), tuple(s for s in scores if s.plain))
 
     @property
-    def main(self) -> Score:
-        """The score that limits are held against: with in-process host costs where there are any."""
-        return next((s for s in self.scores if s.predictor is IN_PROCESS), self.scores[0])
+    def predictor(self) -> Predictor:
+        """The one that limits and worst cases are taken from."""
+        return best_known(self.results.cases)
 
     @property
     def worst(self) -> list[Case]:
-        """The cases that the main predictor misses by most."""
-        return worst_cases(self.results.cases, self.main.predictor, WORST)
+        """The cases that it misses by most."""
+        return worst_cases(self.results.cases, self.predictor, WORST)
 
     def exceeding(self, limit: float) -> list[str]:
         """Sentences about groups whose mean counted error exceeds the limit."""
         return [
             f"{group}: mean error {spread.mean:.1%} exceeds {limit:.1%}"
-            for group, spread in self.main.counted.items()
+            for group, spread in score(self.results.cases, self.predictor).counted.items()
             if group != "all" and spread.mean > limit
         ]
 

@@ -1,0 +1,37 @@
+"""What a validation measures with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib import import_module
+
+from gpu.session import On, Session, open_session
+from scenarios.loader import LoadedScenario
+from sim.timeline.spans import Timeline
+
+HostNumbers = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How a scenario is made ready and how the host's costs are measured again in this process, a few numbers in ns.
+
+    ``spans`` runs one mode once more in a process of its own that profiles; without it, only what the timed runs
+    record themselves can be compared span by span.
+    """
+
+    on: On
+    open_session: Callable[[LoadedScenario, On, int], Session]
+    measure_host: Callable[[On], HostNumbers]
+    spans: Callable[[LoadedScenario, str, int], Timeline] | None = None
+
+
+def backend_of(on: On) -> Backend:
+    """The backend that this name stands for."""
+    return Backend(on, open_session, _measure_host)
+
+
+def _measure_host(on: On) -> HostNumbers:
+    found: HostNumbers = import_module("gpu.calibration.in_process").measure(on)
+    return found
