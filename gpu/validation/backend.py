@@ -8,6 +8,8 @@ from importlib import import_module
 
 from gpu.session import On, Session, open_session
 from scenarios.loader import LoadedScenario
+from scenarios.suite import Configuration
+from sim.studies.validation.results_file import Case
 from sim.timeline.spans import Timeline
 
 HostNumbers = dict[str, int]
@@ -17,14 +19,14 @@ HostNumbers = dict[str, int]
 class Backend:
     """How a scenario is made ready and how the host's costs are measured again in this process, a few numbers in ns.
 
-    ``spans`` runs one mode once more in a process of its own that profiles; without it, only what the timed runs
-    record themselves can be compared span by span.
+    ``spans`` runs a case once more in a process of its own that profiles; without it, only what the timed runs record
+    themselves can be compared span by span.
     """
 
     on: On
     open_session: Callable[[LoadedScenario, On, int], Session]
     measure_host: Callable[[On], HostNumbers]
-    spans: Callable[[LoadedScenario, str, int], Timeline] | None = None
+    spans: Callable[[Configuration, Case, int], Timeline] | None = None
 
 
 def backend_of(on: On) -> Backend:

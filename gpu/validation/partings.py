@@ -25,7 +25,7 @@ def pairs_of(suite: Suite, outcome: Outcome, cases: Iterable[Case], backend: Bac
         if configuration is None:
             continue
         if backend.spans is not None:
-            measured = backend.spans(configuration.loaded, case.mode, seed)
+            measured = backend.spans(configuration, case, seed)
         if measured is not None:
             numbers = case.in_process if case.predicted_in_process_ns is not None else None
             pairs[case.name] = predict(configuration.loaded, case.mode, seed, numbers).timeline, measured

@@ -45,6 +45,7 @@ COPIES = (
     (r"(?i).*(d2h|dtoh)", Family("copy to the host", "copies.d2h", "memcpy")),
     (r"", Family("device copy", "copies.d2d", "copy")),
 )
+REST = Family("call", "engine.framework.default")
 CALLS = (
     (r"cu(da)?GraphLaunch", Family("graph launch", "constants.graph_launch_call")),
     (r"cu(da)?Launch", Family("launch", "constants.launch_call")),
@@ -55,7 +56,7 @@ CALLS = (
     (r"cu(da)?DeviceSynchronize", Family("wait for the device", "constants.wake_device")),
     (r"cu(da)?(Event|Stream)Synchronize", Family("wait for a step", "constants.wake_spin")),
     (r"enter stream", Family("enter stream", "engine.framework.by_kind.stream")),
-    (r"", Family("call", "engine.framework.default")),
+    (r"", REST),
 )
 SERVER = ("receive", "schedule", "prepare", "process")
 

@@ -6,7 +6,7 @@ from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sim.studies.validation.families import Family, copy_family, host_family, kernel_family
+from sim.studies.validation.families import REST, Family, copy_family, host_family, kernel_family
 from sim.timeline.spans import Column, Kind, Place, Timeline
 
 LATENCIES = {"graph launch": "graph_launch_latency", "copy call": "copy_latency"}
@@ -59,6 +59,8 @@ def _host(timeline: Timeline, steps: range) -> Iterator[Item]:
         own = 0
         for _, start, end, kind, name, correlation, step in rows[first:last].tolist():
             family = host_family(timeline.names[name])
+            if family is REST and kind != Kind.CALL:
+                continue  # a profiled launch between two of its calls: the next call's time
             at = start if before is None or kind == Kind.WAIT else before
             priced_by, length, before = family.priced_by, end - at, end
             if kind == Kind.NO_WORK:
