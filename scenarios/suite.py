@@ -56,9 +56,13 @@ class Configuration:
 
     @property
     def name(self) -> str:
-        """Such as `decode-llama-3.1-8b batch=16 context=1024`."""
-        changes = ((key.rsplit(".", 1)[-1], value) for key, _, value in (text.partition("=") for text in self.set))
-        return " ".join([self.scenario, *(f"{key.strip()}={value.strip()}" for key, value in changes)])
+        """Such as `decode-llama-3.1-8b batch=16 context=1024`; keys that end alike are written whole."""
+        changes = [(key.strip(), value.strip()) for key, _, value in (text.partition("=") for text in self.set)]
+        ends = [key.rsplit(".", 1)[-1] for key, _ in changes]
+        words = [
+            f"{key if ends.count(end) > 1 else end}={value}" for (key, value), end in zip(changes, ends, strict=True)
+        ]
+        return " ".join([self.scenario, *words])
 
 
 @dataclass(frozen=True, slots=True)

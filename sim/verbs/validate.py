@@ -154,7 +154,8 @@ def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, 
         path.parent.mkdir(parents=True, exist_ok=True)
     runs = [len(c.modes) * (1 + arguments.repeats) for c in suite.configurations if not is_finished(c, done)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+    console = Console(stderr=True)
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(suite.name, total=sum(runs))
         outcome = measure_suite(
             suite,

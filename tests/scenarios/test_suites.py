@@ -56,6 +56,12 @@ def test_an_entry_is_every_combination_of_what_it_varies(tmp_path: Path) -> None
     assert suite.configurations[-1].modes == ("eager", "graph")
 
 
+def test_keys_that_end_alike_are_told_apart_in_a_name() -> None:
+    sets = ["engine.host.schedule.base=1ms", "engine.host.process.base=2ms", "host.extra=1ms"]
+    (only,) = load_suite("sleep-overlap", sets).configurations
+    assert only.name == "sleep-overlap engine.host.schedule.base=1ms engine.host.process.base=2ms extra=1ms"
+
+
 def test_overrides_go_to_every_entry(tmp_path: Path) -> None:
     text = SMALL[: SMALL.rindex("[[entries]]")]
     suite = load_suite(written(tmp_path, text), ["workload.output_tokens=9"])
@@ -82,8 +88,10 @@ def test_bad_suites_are_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
     ]
     path = written(tmp_path, SMALL.replace('"serial-eager",', '"serial-eagr",').replace("[1, 4]", "[1, 0]"))
     assert set(problems(path)) == {
-        (f"{path}: entries[0].modes: found 'serial-eagr', "
-        "expected one of the scenario's: serial-eager, serial-graph, overlap-eager, overlap-graph"),
+        (
+            f"{path}: entries[0].modes: found 'serial-eagr', "
+            "expected one of the scenario's: serial-eager, serial-graph, overlap-eager, overlap-graph"
+        ),
         f"{path}: entries[0]: --set: workload.batch: found 0, expected an integer of at least 1",
     }
     path = written(tmp_path, SMALL.replace("[1, 4]", "[]").replace('scenario = "launch-chain"', "scenari = 1"))

@@ -28,6 +28,7 @@ MARKERS = {
 BANDS = ((0.10, "#eeeeee"), (0.05, "#d4d4d4"))
 WIDTH, HEIGHT, LEFT, SIDE, BELOW, FOOT, GAP = 6.4, 8.3, 0.75, 5.5, 1.4, 0.5, 0.2  # inches
 MILLION = 1e6
+LONGEST = 95  # characters of a panel's name, beside its step time
 
 
 def draw_scatter(path: Path, cases: tuple[Case, ...], predictor: Predictor, title: str) -> None:
@@ -147,7 +148,9 @@ def draw_overlay(path: Path, pairs: dict[str, tuple[Timeline, Timeline]], title:
     for name, both in pairs.items():
         steps = common_steps(*both)
         for what, timeline in zip(("predicted", "measured"), both, strict=True):
-            run = f"{name}, {what}"
+            configuration, _, mode = name.rpartition(" ")
+            run = f"{mode}, {what}: {configuration}"
+            run = run if len(run) <= LONGEST else f"{run[: LONGEST - 3]}..."
             runs[run] = timeline
             windows[run] = _window(timeline, steps)
             ends = [d.time for d in timeline.deliveries if d.step in (steps.start - 1, steps.stop - 1)]

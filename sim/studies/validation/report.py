@@ -28,6 +28,9 @@ COLUMNS = (
     ("verdict", 26),
 )
 LEFT = ("mode", "verdict")
+COUNTED = (
+    "counted: mean of what errors exceed half their noise; clear: comparisons whose measured effect exceeds its noise"
+)
 
 
 def print_summary(console: Console, summary: Summary) -> None:
@@ -40,6 +43,7 @@ def print_summary(console: Console, summary: Summary) -> None:
         console.print(Text(cases[0].name.removesuffix(f" {cases[0].mode}"), style="bold"), soft_wrap=True)
         console.print(_section(cases, summary))
     console.print(_scores(summary))
+    console.print(Text(COUNTED, style="dim"), soft_wrap=True)
     for sentence in sentences(summary):
         console.print(sentence, soft_wrap=True, highlight=False)
 
@@ -47,7 +51,7 @@ def print_summary(console: Console, summary: Summary) -> None:
 def where(summary: Summary) -> str:
     """The machine that was measured and what predicted it."""
     told = summary.results.provenance
-    machine = told.get("gpu") or f"{told.get('on', 'unknown')} on {told.get('cpu', 'unknown')}"
+    machine = told.get("gpu") or f"{told.get('on', 'unknown')} ({told.get('cpu', 'unknown')})"
     software = [f"{key} {told[key]}" for key in ("driver", "cuda", "torch") if told.get(key)]
     what = ", ".join([machine, *software, *([told["date"]] if "date" in told else [])])
     return f"measured on {what}; predicted with profile {told.get('profile', 'unknown')}"
@@ -108,7 +112,7 @@ def _effect(comparison: Comparison, predictor: Predictor) -> list[str | Text]:
 def _scores(summary: Summary) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False, title="absolute errors", title_justify="left")
     table.add_column("predictor", no_wrap=True)
-    for name in ("cases", "counted", "mean", "median", "p95", "worst", "speedup", "verdicts", "clear ones"):
+    for name in ("cases", "counted", "mean", "median", "p95", "worst", "speedup", "verdicts", "clear"):
         table.add_column(name, justify="right", no_wrap=True)
     for one in summary.scores:
         table.add_section()
