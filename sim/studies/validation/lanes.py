@@ -59,8 +59,9 @@ def _host(timeline: Timeline, steps: range) -> Iterator[Item]:
         own = 0
         for _, start, end, kind, name, correlation, step in rows[first:last].tolist():
             family = host_family(timeline.names[name])
-            if family is REST and kind != Kind.CALL:
-                continue  # a profiled launch between two of its calls: the next call's time
+            if family is REST and kind != Kind.CALL:  # a profiled launch between its calls: the next call's time
+                before = start if before is None else before
+                continue
             at = start if before is None or kind == Kind.WAIT else before
             priced_by, length, before = family.priced_by, end - at, end
             if kind == Kind.NO_WORK:

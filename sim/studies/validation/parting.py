@@ -14,6 +14,7 @@ from sim.timeline.spans import Timeline
 
 STEPS = 2  # under overlap a step's kernels run behind the next step's launches
 TOLERANCE = 0.01  # of a step
+ALL_CALLS = "engine.framework and the calls of constants"
 NOT_CALLS = {*SERVER, "wait for a step", "wait for the device"}
 
 
@@ -68,7 +69,8 @@ def first_parting(predicted: Timeline, measured: Timeline, tolerance_ns: int | N
             charged = host if mine.on_host else blamed
             worst = max(charged, key=lambda constant: abs(charged[constant]))
             what, by = ("takes", longer) if abs(longer) > tolerance_ns else ("starts", late)
-            return Parting(span, what, by, worst)
+            explains = 2 * abs(charged[worst]) >= abs(by)
+            return Parting(span, what, by, worst if explains else f"nothing that is priced alone (most: {worst})")
     return None
 
 
@@ -129,6 +131,9 @@ def _rows(items: Sequence[Item], lane: str, key: Callable[[Item], str]) -> list[
 
 
 def _joined(row: Sequence[Item]) -> Item:
-    """A row of spans as one, with the name and price of what took longest."""
-    longest, first, last = max(row, key=lambda item: item.length), row[0], row[-1]
-    return replace(longest, start=first.start, at=first.at, gap=first.gap, length=last.at + last.length - first.at)
+    """A row of spans as one; where it holds several sorts of calls, none of them can be blamed alone."""
+    first, last = row[0], row[-1]
+    one = replace(first, length=last.at + last.length - first.at)
+    if len({item.family for item in row}) == 1:
+        return one
+    return replace(one, name=f"{len(row)} calls", priced_by=ALL_CALLS, gap_priced_by=ALL_CALLS)

@@ -86,11 +86,11 @@ def test_equal_timelines_do_not_part(mode: str) -> None:
 
 
 def world(*spans: tuple[Kind, str, int, int]) -> Timeline:
-    """A program of these (kind, name, start, end), calls on the host and everything else on one stream."""
+    """A program of these (kind, name, start, end), on one host thread and one stream."""
     recorder = Recorder()
     host, stream = recorder.track("main", Place.HOST_THREAD), recorder.track("main", Place.STREAM)
     for kind, name, start, end in spans:
-        recorder.span(host if kind == Kind.CALL else stream, start, end, kind, recorder.name(name))
+        recorder.span(host if kind in (Kind.CALL, Kind.HOST) else stream, start, end, kind, recorder.name(name))
     return recorder.timeline()
 
 
@@ -123,6 +123,37 @@ def test_a_kernel_that_was_not_measured_is_named() -> None:
     parting = first_parting(OURS, theirs)
     assert parting == Parting("decode_attention (kernels)", "missing", 0, "the lowering")
     assert str(parting) == "decode_attention (kernels) was not measured: the lowering"
+
+
+def test_calls_that_were_not_told_apart_are_blamed_together() -> None:
+    calls = ((Kind.CALL, "cudaMemcpyAsync", 0, 10), (Kind.CALL, "cudaLaunchKernel", 10, 40))
+    ours, theirs = world(*calls), world((Kind.CALL, "launch", 100, 190))
+    parting = first_parting(ours, theirs)
+    assert parting == Parting("2 calls (host main)", "takes", 50, "engine.framework and the calls of constants")
+
+
+def test_the_rest_of_a_profiled_launch_is_the_next_calls_time() -> None:
+    ours = world((Kind.CALL, "cudaLaunchKernel", 0, 30), (Kind.CALL, "cudaLaunchKernel", 30, 60))
+    theirs = world(
+        (Kind.HOST, "launch", 0, 25),
+        (Kind.CALL, "cudaLaunchKernel", 25, 30),
+        (Kind.HOST, "launch", 30, 55),
+        (Kind.CALL, "cudaLaunchKernel", 55, 60),
+    )
+    assert first_parting(ours, theirs, tolerance_ns=0) is None
+
+
+def test_a_delay_that_no_price_explains_is_called_so() -> None:
+    ours = world((Kind.KERNEL, "o_proj", 0, 10), (Kind.KERNEL, "lm_head", 10, 20))
+    other = Recorder()
+    main, side = (other.track(name, Place.STREAM) for name in ("main", "side"))
+    other.span(main, 0, 10, Kind.KERNEL, other.name("o_proj"))
+    other.span(side, 10, 90, Kind.MEMSET, other.name("Memset"))  # held up by what was not predicted
+    other.span(main, 90, 100, Kind.KERNEL, other.name("lm_head"))
+    parting = first_parting(ours, other.timeline(), tolerance_ns=5)
+    assert parting is not None
+    assert (parting.span, parting.what, parting.deviation_ns) == ("lm_head (kernels)", "starts", 80)
+    assert parting.constant == "nothing that is priced alone (most: kernels.gemm)"
 
 
 def test_a_sentence_says_which_way() -> None:
