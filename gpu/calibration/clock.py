@@ -69,15 +69,18 @@ def rand(*shape: int) -> torch.Tensor:
     return torch.randn(*shape, device=DEV, dtype=BF16)
 
 
-def capture(fn: Callable[[], Any]) -> torch.cuda.CUDAGraph:
-    """A graph of what a call enqueues. It runs once before, so that compiling and initialising are not captured."""
-    side = new_stream()
+def capture(fn: Callable[[], Any], stream: Any = None) -> torch.cuda.CUDAGraph:
+    """A graph of what a call enqueues, on ``stream`` if its launches are bound to one.
+
+    It runs once before, so that compiling and initialising are not captured.
+    """
+    side = stream or new_stream()
     side.wait_stream(torch.cuda.current_stream())
     with torch.cuda.stream(side):
         fn()
     torch.cuda.synchronize()
     graph = torch.cuda.CUDAGraph()
-    with torch.cuda.graph(graph):
+    with torch.cuda.graph(graph, stream=side):
         fn()
     torch.cuda.synchronize()
     return graph

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 
 from gpu.engine.graphs import DecodeGraphs
 from gpu.engine.inputs import Inputs
-from gpu.engine.torch_device import TorchDevice
+from gpu.engine.streams import Streams
+from gpu.engine.torch_device import TorchDevice, Wrap, numbers_for
 from gpu.machines.wall import WallMachine
 from gpu.model.llama import Llama
 from gpu.model.meta import PAGE
-from gpu.model.ops import TorchOps
+from gpu.model.ops import Ops, TorchOps
 from gpu.model.weights import Weights, random_weights
 from scenarios.model import ModelShape
 from sim.serving.server import Server
@@ -23,19 +24,25 @@ from sim.timeline.spans import Timeline
 
 @dataclass
 class TorchRun:
-    """A serving scenario on torch, one mode at a time; the weights are made once.
+    """A serving scenario on torch, one mode at a time; weights, cache and activations are made once.
 
-    ``inputs`` (with the sampled tokens) and ``graphs`` are those of the latest mode. ``longest`` bounds the tokens
-    of one request, ``pages`` is how many cache pages all requests need together.
+    ``longest`` bounds the tokens of one request, ``pages`` is how many cache pages all requests need together.
+    ``inputs`` (with the sampled tokens), ``device`` and ``graphs`` are those of the latest mode. ``wrap`` may replace
+    each launch by another that does the same, by kind. ``capture`` False runs a graph mode's batches eagerly, padded to
+    their buckets.
     """
 
     serving: ServingRun
     weights: Weights
     longest: int
     pages: int
+    wrap: Wrap = lambda _, call: call
+    capture: bool = True
     inputs: Inputs | None = None
-    inputs_class: type[Inputs] = Inputs
     graphs: DecodeGraphs | None = None
+    _model: Llama | None = None
+    _streams: Streams | None = None
+    _captured: dict[tuple[int, ...], DecodeGraphs] = field(default_factory=dict)
 
     @classmethod
     def of(cls, run: ServingRun, device: str, *, dtype: torch.dtype | None = None) -> TorchRun:
@@ -53,39 +60,54 @@ class TorchRun:
         return None if self.inputs is None else self.inputs.sampled
 
     def close(self) -> None:
-        """Give back the device's memory: the weights are all that a run leaves behind."""
+        """Give back the device's memory."""
+        self.inputs = self.graphs = self._model = self._streams = None
+        self._captured.clear()
         del self.weights
 
     def run(self, mode: str) -> Timeline:
         """Run one mode in wall-clock time."""
         run = self.serving
         server = run.server(mode, blocks=self.pages)
-        self.device = self._device(mode, server)
         machine = WallMachine(
-            self.device, lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0
+            self._device(mode, server),
+            lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0,
         )
         source = build_source(run.scenario.workload, seed=run.seed, foreseen_stops=not run.engine.late_stop_token)
         return machine.run({"scheduler": LOOPS[mode](server)}, source)
 
     def _device(self, mode: str, server: Server) -> TorchDevice:
-        run, shape = self.serving, self.weights.shape
-        cuda = self.weights.embedding.is_cuda
-        scheduler = server.scheduler
-        self.inputs = inputs = self.inputs_class(scheduler.kv, max(run.buckets), -(-self.longest // PAGE), shape.vocab)
-        rows = max(*run.buckets, scheduler.max_rows, scheduler.prefill_tokens)
-        model = Llama(self.weights, (self.pages + 1) * PAGE, self._ops(), seed=run.seed)
-        graphs = None
-        if cuda and mode.endswith("graph"):
-            meta = torch.zeros(rows, inputs.width, device="cuda", dtype=torch.int32)
-            largest = max(b for b in run.buckets if b <= scheduler.max_rows)
-            graphs = DecodeGraphs(model, meta, [b for b in run.buckets if b <= largest])
-        self.graphs = graphs
-        slots = server.slots.capacity if server.slots is not None else 1
-        return TorchDevice(model, inputs, rows=rows, slots=slots, graphs=graphs)
+        run, scheduler = self.serving, server.scheduler
+        slots = server.slots.capacity if server.slots is not None else 0
+        buckets = tuple(b for b in run.buckets if b <= max(scheduler.max_rows, run.buckets[0]))
+        sampled = max(*buckets, scheduler.max_rows)
+        rows = (
+            sampled if run.scenario.workload.batch is not None else max(sampled, scheduler.prefill_tokens, self.longest)
+        )
+        self.inputs = inputs = Inputs(
+            scheduler.kv, sampled, -(-self.longest // PAGE), self.weights.shape.vocab, scratch_slot=slots
+        )
+        if self._model is None:
+            cuda = self.weights.embedding.is_cuda
+            self._streams = Streams.new() if cuda else None
+            self._model = Llama(
+                self.weights, (self.pages + 1) * PAGE, self._ops(), rows=rows, sampled=sampled, seed=run.seed
+            )
+        self.graphs = None
+        if mode.endswith("graph") and self.capture and self._streams is not None:
+            if buckets not in self._captured:
+                numbers = numbers_for(inputs, rows, sampled)
+                placed = torch.zeros(numbers, dtype=torch.int32, device=self.weights.embedding.device)
+                self._captured[buckets] = DecodeGraphs(self._model, placed, inputs.width, buckets, self._streams)
+            self.graphs = self._captured[buckets]
+        return TorchDevice(
+            self._model, inputs, rows=rows, sampled=sampled, slots=slots + 1, streams=self._streams,
+            graphs=self.graphs, wrap=self.wrap,
+        )  # fmt: skip
 
-    def _ops(self) -> TorchOps:
-        if not self.weights.embedding.is_cuda:
+    def _ops(self) -> Ops:
+        if self._streams is None:
             return TorchOps()
         from gpu.kernels.ops import TritonOps  # noqa: PLC0415  Triton is there only with a GPU
 
-        return TritonOps()
+        return TritonOps(self._streams.forward.cuda_stream)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 
 import torch
 
+from gpu.engine.streams import Streams
 from gpu.model.llama import Llama
 from gpu.model.meta import LENGTH
 
 
 @dataclass(frozen=True)
 class Captured:
-    """One bucket's graph: its static output, and what capturing and first replaying it took (ns) and holds (bytes)."""
+    """One bucket's graph, and what capturing and first replaying it took (ns) and what it holds (bytes)."""
 
     graph: torch.cuda.CUDAGraph
-    logits: torch.Tensor
     capture_ns: int
     first_replay_ns: int
     memory: int
@@ -26,41 +26,39 @@ class Captured:
 class DecodeGraphs:
     """Captures the forward pass from the placed rows to the logits, largest bucket first, in one shared pool.
 
-    The shared pool is sound because at most one of the graphs has a live output at a time: a step's logits are
-    sampled on the same stream before the next replay.
+    ``placed`` is the flat table that rows are placed in, ``width`` of each. The shared pool and the shared activations
+    are sound because graphs run one after the other, and a step's logits are sampled before the next replay.
     """
 
-    def __init__(self, model: Llama, meta: torch.Tensor, buckets: Sequence[int]) -> None:
-        self.meta = meta
-        meta[:, LENGTH] = 1  # until rows are placed, every row is a harmless one
+    def __init__(
+        self, model: Llama, placed: torch.Tensor, width: int, buckets: Sequence[int], streams: Streams
+    ) -> None:
+        self.placed = placed
         self._model = model
+        self._streams = streams
         self._pool = torch.cuda.graph_pool_handle()
         self.captured: dict[int, Captured] = {}
         for bucket in sorted(buckets, reverse=True):
-            self.captured[bucket] = self._capture(bucket)
+            meta = placed[: bucket * width].view(bucket, width)
+            meta[:, LENGTH] = 1  # until rows are placed, every row is a harmless one
+            self.captured[bucket] = self._capture(meta)
 
-    def replay(self, bucket: int) -> torch.Tensor:
-        """Launch a bucket's graph on the current stream; its logits, valid until the next replay."""
-        captured = self.captured[bucket]
-        captured.graph.replay()
-        return captured.logits
-
-    def _capture(self, bucket: int) -> Captured:
-        rows = self.meta[:bucket]
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(side):
-            for _ in range(2):  # kernels compile and libraries make their handles outside of the capture
-                self._model.decode(rows)
+    def _capture(self, meta: torch.Tensor) -> Captured:
+        calls = [call for _, call in self._model.decode(meta)]
+        torch.cuda.synchronize()
+        with torch.cuda.stream(self._streams.forward):
+            for call in calls:  # libraries make their handles and workspaces outside of the capture
+                call()
         torch.cuda.synchronize()
         free = torch.cuda.mem_get_info()[0]
         start = time.perf_counter_ns()
         graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(graph, pool=self._pool):
-            logits = self._model.decode(rows)
+        with torch.cuda.graph(graph, pool=self._pool, stream=self._streams.forward):
+            for call in calls:
+                call()
         torch.cuda.synchronize()
         captured = time.perf_counter_ns()
         graph.replay()
         torch.cuda.synchronize()
         replayed = time.perf_counter_ns()
-        return Captured(graph, logits, captured - start, replayed - captured, free - torch.cuda.mem_get_info()[0])
+        return Captured(graph, captured - start, replayed - captured, free - torch.cuda.mem_get_info()[0])

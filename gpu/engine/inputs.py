@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import deque
+from itertools import accumulate
 
 import numpy as np
 import numpy.typing as npt
 
-from gpu.model.meta import LENGTH, PAGE, POSITION, SCRATCH, SLOT, TABLE, TOKEN
+from gpu.model.meta import FUTURE, LENGTH, PAGE, POSITION, SCRATCH, SLOT, TABLE, TOKEN
 from sim.serving.batch import Batch
 from sim.serving.future_map import reference
 from sim.serving.kv_cache import KVCache
@@ -19,30 +20,38 @@ Table = npt.NDArray[np.int32]
 class Inputs:
     """Fills the rows of steps. Rows that stay from step to step advance by vector operations.
 
-    ``sampled`` holds each request's tokens as their steps are processed, late ones included; a token that is still in
-    flight is named by its slot. The cache's page 0 is scratch, so a request's block b lies in page b + 1.
+    A token that is still in flight is named by its slot. The cache's page 0 is scratch, so a request's block b lies in
+    page b + 1. ``scratch_slot`` is the FutureMap slot of tokens that nobody will ask for.
     """
 
-    def __init__(self, kv: KVCache, rows: int, pages: int, vocab: int) -> None:
+    def __init__(self, kv: KVCache, rows: int, pages: int, vocab: int, *, scratch_slot: int = 0) -> None:
         self._kv = kv
         self._vocab = vocab
+        self._scratch_slot = scratch_slot
         self._rows = np.zeros((rows, TABLE + pages), np.int32)
+        self._all = np.arange(rows)
         self._members: tuple[Request, ...] | None = None
-        self.sampled: dict[int, list[int]] = {}
         self._in_flight: deque[Batch] = deque()
-        self._learned: tuple[tuple[Request, ...], list[int]] = ((), [])
+        self._learned: list[tuple[tuple[Request, ...], list[int]]] = []
 
     @property
     def width(self) -> int:
-        """Columns of the table."""
+        """Columns of a decode step's table."""
         return self._rows.shape[1]
+
+    @property
+    def sampled(self) -> dict[int, list[int]]:
+        """Each request's tokens as their steps were processed, late ones included."""
+        tokens: dict[int, list[int]] = {}
+        for members, row in self._learned:
+            for request, token in zip(members, row, strict=True):
+                tokens.setdefault(request.id, []).append(token)
+        return tokens
 
     def learn(self, batch: Batch, tokens: list[int]) -> None:
         """Remember the sampled tokens of the oldest step in flight."""
         assert self._in_flight.popleft() is batch
-        self._learned = (batch.members, tokens)
-        for request, token in zip(batch.members, tokens, strict=True):
-            self.sampled.setdefault(request.id, []).append(token)
+        self._learned.append((batch.members, tokens))
 
     def decode(self, batch: Batch, out: Table) -> None:
         """Write the rows of a decode batch, and harmless ones up to its bucket."""
@@ -54,30 +63,34 @@ class Inputs:
             table[:, LENGTH] += 1
         position = table[:, LENGTH] - 1
         table[:, POSITION] = position
-        page = table[np.arange(rows), TABLE + position // PAGE]
+        page = table[self._all[:rows], TABLE + position // PAGE]
         table[:, SLOT] = page * PAGE + position % PAGE
         table[:, TOKEN] = self._latest(batch)
+        table[:, FUTURE] = _numbers(batch.slots) if batch.slots is not None else self._scratch_slot
         out[:rows] = table
         if batch.padding:
             padding = out[rows : rows + batch.padding]
             padding[:] = 0
             padding[:, SLOT] = SCRATCH * PAGE
             padding[:, LENGTH] = 1
+            padding[:, FUTURE] = self._scratch_slot
         self._in_flight.append(batch)
 
-    def prefill(self, batch: Batch, out: Table) -> None:
-        """Write one row a prompt token; prompts lie one after the other."""
-        start = 0
-        for request in batch.members:
+    def prefill(self, batch: Batch, out: Table, lists: Table) -> None:
+        """Write one row a prompt token, prompts one after the other, and behind them the three lists of prompts."""
+        starts = list(accumulate(batch.prompts, initial=0))
+        for request, start in zip(batch.members, starts, strict=False):
             rows = out[start : start + request.context]
-            rows[:] = 0
             position = np.arange(request.context)
             rows[:, TOKEN] = prompt(request, self._vocab)
             rows[:, POSITION] = position
             pages = np.array(self._kv.table(request.id)) + 1
             rows[:, SLOT] = pages[position // PAGE] * PAGE + position % PAGE
             rows[:, LENGTH] = position + 1
-            start += request.context
+        count = batch.rows
+        lists[: count + 1] = starts
+        lists[count + 1 : 2 * count + 1] = np.array(starts[1:]) - 1
+        lists[2 * count + 1 : 3 * count + 1] = _numbers(batch.slots) if batch.slots is not None else self._scratch_slot
         self._in_flight.append(batch)
 
     def _refill(self, batch: Batch) -> None:
@@ -93,8 +106,8 @@ class Inputs:
 
     def _latest(self, batch: Batch) -> npt.NDArray[np.int32] | list[int]:
         """Each row's input token: known, or the name of the slot that will hold it."""
-        if not self._in_flight and batch.members is self._learned[0]:
-            return self._learned[1]
+        if not self._in_flight and self._learned and batch.members is self._learned[-1][0]:
+            return self._learned[-1][1]
         flying = [b for b in self._in_flight if b.slots is not None]
         if flying and flying[-1].members is batch.members and isinstance(slots := flying[-1].slots, range):
             return np.arange(reference(slots.start), reference(slots.stop), -1, dtype=np.int32)
@@ -103,11 +116,25 @@ class Inputs:
             for feeding in flying
             for request, slot in zip(feeding.members, feeding.slots or (), strict=True)
         }
-        return [named.get(r.id) or self._known(r) for r in batch.members]
+        begins = {r.id for r in batch.joined if r.computed}
+        named |= self._known({r.id for r in batch.members} - named.keys() - begins)
+        return [first_token(r, self._vocab) if r.id in begins else named[r.id] for r in batch.members]
 
-    def _known(self, request: Request) -> int:
-        sampled = self.sampled.get(request.id)
-        return sampled[-1] if sampled else first_token(request, self._vocab)
+    def _known(self, requests: set[int]) -> dict[int, int]:
+        """The latest tokens of requests, each from the latest step that it was part of."""
+        known: dict[int, int] = {}
+        for members, tokens in reversed(self._learned):
+            if not requests:
+                break
+            known |= {r.id: token for r, token in zip(members, tokens, strict=True) if r.id in requests}
+            requests -= known.keys()
+        return known
+
+
+def _numbers(slots: object) -> Table:
+    if isinstance(slots, range):
+        return np.arange(slots.start, slots.stop, dtype=np.int32)
+    return np.array(slots, dtype=np.int32)
 
 
 def prompt(request: Request, vocab: int) -> npt.NDArray[np.int64]:

@@ -2,168 +2,224 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 
 import torch
 
 from gpu.engine.graphs import DecodeGraphs
-from gpu.engine.inputs import Inputs, Table
-from gpu.model.llama import Llama
+from gpu.engine.inputs import Inputs
+from gpu.engine.streams import Streams
+from gpu.engine.turn import Turn
+from gpu.model.llama import Calls, Llama
+from gpu.model.meta import FUTURE, TABLE
+from gpu.model.ops import Call, Prompts
 from sim.effects import DEVICE, How, Phase, Step
 from sim.program.ops import Op
 from sim.serving.batch import Batch
-from sim.serving.batch import Phase as BatchPhase
 from sim.timeline.spans import Recorder
 
-
-@dataclass
-class Turn:
-    """Buffers of every second step: a step may not use them before the step before last has been waited for."""
-
-    host: torch.Tensor
-    filled: Table
-    staged: torch.Tensor
-    back: torch.Tensor
-    kept: torch.Tensor
-    ready: Any
-    sampled: Any
-    done: Any
+MOST_PREFILLS = 16
+"""Sizes of prefill steps whose launches are kept bound; decode steps of all sizes are."""
+Wrap = Callable[[str, Call], Call]
 
 
 class TorchDevice:
-    """Runs phases of a Llama. ``graphs`` None runs every batch eager; a CPU has no streams and no graphs.
+    """Runs phases of a Llama. ``graphs`` None runs every batch eager; without ``streams`` (a CPU) work is done at once.
 
     A serial step keeps to the forward stream. Under overlap its rows go to a staging table over the schedule stream,
-    the resolve kernel puts them in place on the forward stream, sampled tokens are stored in the FutureMap's buffer,
-    and from there the copy stream takes them to a pinned buffer.
+    the resolve kernel puts them in place on the forward stream, a store kernel keeps sampled tokens in the FutureMap's
+    buffer, and the copy stream takes them to a pinned buffer. All launches of a step are bound to their buffers once a
+    size; ``wrap`` may replace each by another that does the same, by kind ("fetch" reads the tokens that came back).
     """
 
-    def __init__(self, model: Llama, inputs: Inputs, *, rows: int, slots: int, graphs: DecodeGraphs | None) -> None:
+    def __init__(
+        self,
+        model: Llama,
+        inputs: Inputs,
+        *,
+        rows: int,
+        sampled: int,
+        slots: int,
+        streams: Streams | None,
+        graphs: DecodeGraphs | None,
+        wrap: Wrap = lambda _, call: call,
+    ) -> None:
         self._model = model
         self._inputs = inputs
         self._graphs = graphs
+        self._streams = streams
+        self._wrap = wrap
         on = model.weights.embedding.device
-        self._cuda = on.type == "cuda"
-        self._placed = (
-            graphs.meta if graphs is not None else torch.zeros(rows, inputs.width, dtype=torch.int32, device=on)
-        )
+        numbers = numbers_for(inputs, rows, sampled)
+        self._placed = graphs.placed if graphs is not None else torch.zeros(numbers, dtype=torch.int32, device=on)
         self._future = torch.zeros(slots, dtype=torch.int64, device=on)
-        self._turns = [self._turn(rows, inputs.width, on) for _ in range(2)]
+        self._turns = [Turn(numbers, sampled, on) for _ in range(2)]
         self._next = 0
-        self._scattered: tuple[Sequence[int], Any] = ((), None)
+        self._decodes: dict[tuple[int, int, int, bool, bool], list[Call]] = {}
+        self._prefills: dict[tuple[int, int, bool], list[Call]] = {}
+        self._eager: dict[int, Calls] = {}
+        self._prompts: Prompts | None = None
         self._flying: dict[Step, tuple[Turn, Batch]] = {}
-        self._entered = False
-        if self._cuda:
+        self._arrived: tuple[Turn, Batch]
+        self._fetch = wrap("fetch", self._take)
+        if streams is not None:
             self._before = torch.cuda.current_stream()
-            self._forward, self._schedule, self._copy = (torch.cuda.Stream() for _ in range(3))
+            torch.cuda.set_stream(streams.forward)
             torch.cuda.synchronize()  # what was made on another stream is there before these streams use it
-
-    def _turn(self, rows: int, width: int, on: torch.device) -> Turn:
-        host = torch.zeros(rows, width, dtype=torch.int32, pin_memory=self._cuda)
-        events = [torch.cuda.Event() if self._cuda else None for _ in range(3)]
-        back = torch.zeros(rows, dtype=torch.int64, pin_memory=self._cuda)
-        kept = torch.zeros(rows, dtype=torch.int64, device=on)
-        return Turn(host, host.numpy(), torch.zeros_like(host, device=on), back, kept, *events)
 
     def launch(self, work: Phase | Sequence[Op], stream: str, step: Step) -> None:
         """Enqueue a phase."""
         del stream
         if not isinstance(work, Phase):
             raise TypeError("a model's device runs phases, not single operations")
-        if self._cuda and not self._entered:
-            torch.cuda.set_stream(self._forward)
-            self._entered = True
         batch, overlap = work.batch, "resolve" in work.parts
         turn = self._turns[self._next]
+        calls = self._prefill(batch, turn, overlap) if batch.prompts else self._decode(batch, turn, overlap)
         self._next ^= 1
-        rows = self._fill(batch, turn.filled)
-        self._place(turn, rows, overlap=overlap)
-        sampled = torch.argmax(self._logits(batch, rows), -1)[: batch.rows]
-        back = turn.back[: batch.rows]
-        if overlap:
-            sampled = self._store(turn, batch, sampled)
-        if overlap and self._cuda:
-            turn.sampled.record(self._forward)
-            self._copy.wait_event(turn.sampled)
-            with torch.cuda.stream(self._copy):
-                back.copy_(sampled, non_blocking=True)
-            turn.done.record(self._copy)
-        else:
-            back.copy_(sampled, non_blocking=True)
-            if self._cuda:
-                turn.done.record(self._forward)
+        for call in calls:
+            call()
+            if work.sync_each and self._streams is not None:
+                torch.cuda.synchronize()
         self._flying[step] = turn, batch
 
-    def _store(self, turn: Turn, batch: Batch, sampled: torch.Tensor) -> torch.Tensor:
-        """Keep a step's tokens for the next step, and where the copy stream finds them for as long as it needs them."""
-        assert batch.slots is not None
-        if isinstance(batch.slots, range):
-            slots = self._future[batch.slots.start : batch.slots.stop]
-            slots.copy_(sampled)
-            return slots
-        if batch.slots is not self._scattered[0]:
-            self._scattered = batch.slots, torch.tensor(batch.slots, device=self._future.device)
-        self._future.index_copy_(0, self._scattered[1], sampled)
-        kept = turn.kept[: batch.rows]  # the next step overwrites the slots of its requests
-        kept.copy_(sampled)
-        return kept
-
-    def _fill(self, batch: Batch, out: Table) -> int:
-        if batch.phase is BatchPhase.PREFILL:
-            self._inputs.prefill(batch, out)
-            return batch.tokens
-        self._inputs.decode(batch, out)
-        return batch.bucket or batch.rows
-
-    def _place(self, turn: Turn, rows: int, *, overlap: bool) -> None:
-        """Bring a step's rows to where its kernels read them."""
-        if not overlap:
-            self._placed[:rows].copy_(turn.host[:rows], non_blocking=True)
-            return
-        staged = turn.staged[:rows]
-        if self._cuda:
-            with torch.cuda.stream(self._schedule):
-                staged.copy_(turn.host[:rows], non_blocking=True)
-            turn.ready.record(self._schedule)
-            self._forward.wait_event(turn.ready)
-        else:
-            staged.copy_(turn.host[:rows])
-        self._model.ops.resolve(staged, self._future, self._placed)
-
-    def _logits(self, batch: Batch, rows: int) -> torch.Tensor:
-        if batch.phase is BatchPhase.PREFILL:
-            ends = torch.tensor(batch.prompts).cumsum(0).sub_(1).to(self._placed.device)
-            return self._model.prefill(self._placed[:rows], batch.prompts, ends)
-        if batch.bucket is not None and self._graphs is not None:
-            return self._graphs.replay(batch.bucket)
-        return self._model.decode(self._placed[:rows])
-
     def synchronize(self, on: Step | Hashable, how: How) -> tuple[int, ...] | None:
-        """Wait for a step and return its tokens, or for the whole device."""
+        """Wait for a step and take its tokens to the inputs of later ones, or for the whole device."""
         del how
         if not isinstance(on, Step):
             if on != DEVICE:
                 raise TypeError(f"a model's device waits for steps, not for {on!r}")
-            if self._cuda:
+            if self._streams is not None:
                 torch.cuda.synchronize()
             return None
-        turn, batch = self._flying.pop(on)
-        if self._cuda:
-            turn.done.synchronize()
-        tokens = turn.back[: batch.rows].tolist()
-        self._inputs.learn(batch, tokens)
-        return tuple(tokens)
+        self._arrived = self._flying.pop(on)
+        self._arrived[0].done.synchronize()
+        self._fetch()
+        return None
+
+    def _take(self) -> None:
+        """Take the tokens of the step that has arrived."""
+        turn, batch = self._arrived
+        self._inputs.learn(batch, turn.back[: batch.rows].tolist())
 
     def ready(self, on: Step | Hashable) -> bool:
         """Whether a step's tokens have arrived."""
         assert isinstance(on, Step)
-        return not self._cuda or bool(self._flying[on][0].done.query())
+        return bool(self._flying[on][0].done.query())
 
     def close(self, recorder: Recorder, origin: int) -> None:
         """Wait for the device. A timed run has no device spans: recording them would take the time it measures."""
         del recorder, origin
-        if self._cuda:
+        if self._streams is not None:
             torch.cuda.synchronize()
             torch.cuda.set_stream(self._before)
+
+    def _decode(self, batch: Batch, turn: Turn, overlap: bool) -> list[Call]:
+        """Fill the rows of a decode step; its launches."""
+        rows = batch.bucket or batch.rows
+        numbers = rows * self._inputs.width
+        self._inputs.decode(batch, turn.filled[:numbers].reshape(rows, -1))
+        replay = batch.bucket is not None and self._graphs is not None
+        key = self._next, rows, batch.rows, replay, overlap
+        if key not in self._decodes:
+            placed = self._placed[:numbers].view(rows, -1)
+            forward = self._forward(rows, replay)
+            slots = placed[:, FUTURE]
+            calls = self._step(turn, forward, rows, batch.rows, (rows, self._inputs.width), numbers, slots, overlap)
+            self._decodes[key] = [self._wrap(kind, call) for kind, call in calls]
+        return self._decodes[key]
+
+    def _prefill(self, batch: Batch, turn: Turn, overlap: bool) -> list[Call]:
+        """Fill the rows of a prefill step; its launches."""
+        tokens, count = batch.tokens, batch.rows
+        end = tokens * TABLE
+        numbers = end + 3 * count + 1
+        self._inputs.prefill(batch, turn.filled[:end].reshape(tokens, TABLE), turn.filled[end:])
+        starts, ends, slots = self._placed[end:numbers].split([count + 1, count, count])
+        self._prompts = Prompts(batch.prompts, starts, ends)
+        key = self._next, numbers, overlap
+        if key not in self._prefills:
+            if len(self._prefills) >= MOST_PREFILLS:
+                self._prefills.pop(next(iter(self._prefills)))
+            forward = self._model.prefill(self._placed[:end].view(tokens, TABLE), self._these_prompts)
+            calls = self._step(turn, forward, count, count, (tokens, TABLE), numbers, slots, overlap)
+            self._prefills[key] = [self._wrap(kind, call) for kind, call in calls]
+        return self._prefills[key]
+
+    def _these_prompts(self) -> Prompts:
+        assert self._prompts is not None
+        return self._prompts
+
+    def _forward(self, rows: int, replay: bool) -> Calls:
+        if replay:
+            assert self._graphs is not None
+            return [("replay", self._graphs.captured[rows].graph.replay)]
+        if rows not in self._eager:
+            meta = self._placed[: rows * self._inputs.width].view(rows, -1)
+            self._eager[rows] = self._model.decode(meta)
+        return self._eager[rows]
+
+    def _step(
+        self,
+        turn: Turn,
+        forward: Calls,
+        rows: int,
+        wanted: int,
+        table: tuple[int, int],
+        numbers: int,
+        slots: torch.Tensor,
+        overlap: bool,
+    ) -> Calls:
+        """All launches of a step, from its inputs to its tokens on the host.
+
+        The first ``numbers`` of the turn's table are its inputs, of which the first are rows, shaped ``table``.
+        ``rows`` are sampled and ``wanted`` of them copied back.
+        """
+        logits, sampled = self._model.logits[:rows], turn.sampled[:rows]
+        source, placed = turn.host[:numbers], self._placed[:numbers]
+        sample: Calls = [("argmax", partial(torch.argmax, logits, -1, out=sampled))]
+        back = ("memcpy", partial(turn.back[:wanted].copy_, sampled[:wanted], non_blocking=True))
+        streams = self._streams
+        if not overlap:
+            done = streams.forward if streams is not None else None
+            bring = ("memcpy", partial(placed.copy_, source, non_blocking=True))
+            return [bring, *forward, *sample, back, ("event_record", partial(turn.done.record, done))]
+        staged = turn.staged[:numbers]
+        bring = ("memcpy", partial(staged.copy_, source, non_blocking=True))
+        resolve = self._resolve(staged, placed, table)
+        store = ("store", self._model.ops.store(sampled, slots, self._future))
+        if streams is None:
+            return [bring, *resolve, *forward, *sample, store, back]
+        return [
+            ("stream", partial(torch.cuda.set_stream, streams.schedule)),
+            bring,
+            ("event_record", partial(turn.inputs_ready.record, streams.schedule)),
+            ("stream", partial(torch.cuda.set_stream, streams.forward)),
+            ("event_wait", partial(streams.forward.wait_event, turn.inputs_ready)),
+            *resolve,
+            *forward,
+            *sample,
+            store,
+            ("event_record", partial(turn.tokens_ready.record, streams.forward)),
+            ("stream", partial(torch.cuda.set_stream, streams.copy)),
+            ("event_wait", partial(streams.copy.wait_event, turn.tokens_ready)),
+            back,
+            ("event_record", partial(turn.done.record, streams.copy)),
+            ("stream", partial(torch.cuda.set_stream, streams.forward)),
+        ]
+
+    def _resolve(self, staged: torch.Tensor, placed: torch.Tensor, table: tuple[int, int]) -> Calls:
+        """Put the rows into place, and what stands behind them as it is."""
+        rows, width = table
+        end = rows * width
+        calls: Calls = [
+            ("resolve", self._model.ops.resolve(staged[:end].view(table), self._future, placed[:end].view(table)))
+        ]
+        if len(staged) > end:
+            calls.append(("store", partial(placed[end:].copy_, staged[end:])))
+        return calls
+
+
+def numbers_for(inputs: Inputs, rows: int, sampled: int) -> int:
+    """The largest table of inputs: of a decode step, or of a prefill step of ``rows`` tokens in ``sampled`` prompts."""
+    return max(sampled * inputs.width, rows * TABLE + 3 * sampled + 1)

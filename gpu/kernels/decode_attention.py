@@ -14,6 +14,9 @@ import torch
 import triton
 import triton.language as tl
 
+from gpu.kernels.launch import bind
+from gpu.model.ops import Call
+
 
 def jit(kernel: Callable[..., None]) -> Any:
     """``triton.jit``, for a type checker that cannot see into it."""
@@ -88,14 +91,20 @@ def combine_kernel(
 
 
 def num_splits_for(rows: int, kv_heads: int, dim: int, multiprocessors: int) -> int:
-    """Parts to cut a context into: about 3 programs a multiprocessor at dim 128 and 6 at dim 64.
+    """Parts to cut every context into, so that programs fill the device: 4 run on a multiprocessor at dim 128, 8 at 64.
 
-    From a sweep on an H200; below one part or above 32 nothing is gained.
+    Few rows are cut until one wave of programs is full. More than one wave is cut in two where the last would hold
+    less than a third of a wave, and the others idle behind it. From a sweep on an H200; above 32 nothing is gained.
     """
-    return max(1, min(32, 3 * multiprocessors * 128 // dim // (rows * kv_heads)))
+    wave = 4 * multiprocessors * 128 // dim
+    programs = rows * kv_heads
+    if programs <= wave:
+        return min(32, wave // programs)
+    return 2 if 0 < programs % wave < wave / 3 else 1
 
 
-def decode_attention(
+def bind_decode_attention(
+    stream: int,
     q: torch.Tensor,  # [rows, heads, dim], rows at any stride
     k_cache: torch.Tensor,  # [slots, kv_heads, dim]
     v_cache: torch.Tensor,  # [slots, kv_heads, dim]
@@ -105,21 +114,24 @@ def decode_attention(
     stats: torch.Tensor,  # [rows * heads, splits, 2] float32, scratch
     out: torch.Tensor,  # [rows, heads, dim]
     page: int,
-) -> None:
-    """Softmax(q k^T / sqrt(dim)) v over each row's live context, into ``out``; two kernels, no allocation."""
+) -> tuple[Call, Call]:
+    """Softmax(q k^T / sqrt(dim)) v over each row's live context, into ``out``: two kernels, no allocation."""
     rows, heads, dim = q.shape
     kv_heads = k_cache.shape[1]
     group = heads // kv_heads
     num_splits = partial.shape[1]
-    split_kernel[(rows, kv_heads, num_splits)](
+    split = bind(
+        split_kernel, (rows, kv_heads, num_splits), stream,
         q, k_cache, v_cache, block_table, lengths, partial, stats, dim**-0.5,
         q.stride(0), block_table.stride(0), lengths.stride(0), num_splits,
         KV_HEADS=kv_heads, GROUP=group, GROUP_PAD=max(16, triton.next_power_of_2(group)), DIM=dim,
         BLOCK=64, PAGE=page, PRECISION="ieee", num_warps=4, num_stages=3 if q.element_size() == 2 else 1,
     )  # fmt: skip
-    combine_kernel[(rows * heads,)](
-        partial, stats, out, num_splits, SPLITS_PAD=max(2, triton.next_power_of_2(num_splits)), DIM=dim, num_warps=4
-    )
+    combine = bind(
+        combine_kernel, (rows * heads,), stream, partial, stats, out, num_splits,
+        SPLITS_PAD=max(2, triton.next_power_of_2(num_splits)), DIM=dim, num_warps=4,
+    )  # fmt: skip
+    return split, combine
 
 
 def reference_attention(

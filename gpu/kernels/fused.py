@@ -1,4 +1,7 @@
-"""Fused kernels of a decoder layer in Triton, one launch each; ``gpu.model.ops`` is the reference of every one."""
+"""Fused kernels of a decoder layer in Triton, each bound to a stream and its tensors, one launch a call.
+
+``gpu.model.ops`` is the reference of every one.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +9,9 @@ import torch
 import triton
 import triton.language as tl
 
+from gpu.kernels.launch import bind
 from gpu.model.meta import POSITION, SLOT, TOKEN
+from gpu.model.ops import Call
 
 
 @triton.jit
@@ -18,13 +23,13 @@ def _embed_kernel(meta_ptr, table_ptr, out_ptr, meta_stride, width, TOKEN: tl.co
     tl.store(out_ptr + row * width + cols, tl.load(table_ptr + token * width + cols, mask=live), mask=live)
 
 
-def embed(meta: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+def embed(stream: int, meta: torch.Tensor, table: torch.Tensor, out: torch.Tensor) -> Call:
     """Rows of the table, by the rows' tokens."""
-    rows, width = meta.shape[0], table.shape[1]
-    out = torch.empty(rows, width, device=table.device, dtype=table.dtype)
+    rows, width = out.shape
     block = triton.next_power_of_2(width)
-    _embed_kernel[(rows,)](meta, table, out, meta.stride(0), width, TOKEN=TOKEN, BLOCK=block, num_warps=8)
-    return out
+    return bind(
+        _embed_kernel, (rows,), stream, meta, table, out, meta.stride(0), width, TOKEN=TOKEN, BLOCK=block, num_warps=8
+    )
 
 
 @triton.jit
@@ -45,22 +50,34 @@ def _norm_kernel(
     tl.store(out_ptr + row * width + cols, x * scale * weight, mask=live)
 
 
-def norm(x: torch.Tensor, weight: torch.Tensor, eps: float) -> torch.Tensor:
+def norm(stream: int, x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, eps: float) -> Call:
     """Root-mean-square normalization of contiguous rows."""
-    out, width = torch.empty_like(x), x.shape[-1]
-    block = triton.next_power_of_2(width)
-    _norm_kernel[(x.shape[0],)](x, x, weight, out, out, width, eps, ADD=False, BLOCK=block, num_warps=8)
-    return out
+    return _bound_norm(stream, x, x, weight, out, out, eps, add=False)
 
 
 def add_norm(
-    x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, eps: float
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The normalized sum, and the sum in place of ``residual``."""
-    out, width = torch.empty_like(x), x.shape[-1]
+    stream: int, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, eps: float
+) -> Call:
+    """The normalized sum into ``out``, and the sum in place of ``residual``."""
+    return _bound_norm(stream, x, residual, weight, out, residual, eps, add=True)
+
+
+def _bound_norm(
+    stream: int,
+    x: torch.Tensor,
+    residual: torch.Tensor,
+    weight: torch.Tensor,
+    out: torch.Tensor,
+    total: torch.Tensor,
+    eps: float,
+    *,
+    add: bool,
+) -> Call:
+    rows, width = x.shape
     block = triton.next_power_of_2(width)
-    _norm_kernel[(x.shape[0],)](x, residual, weight, out, residual, width, eps, ADD=True, BLOCK=block, num_warps=8)
-    return out, residual
+    return bind(
+        _norm_kernel, (rows,), stream, x, residual, weight, out, total, width, eps, ADD=add, BLOCK=block, num_warps=8
+    )
 
 
 @triton.jit
@@ -72,46 +89,52 @@ def _rope_kernel(
     k_norm_ptr,
     row_size,
     meta_stride,
-    heads,
     eps,
     POSITION: tl.constexpr,
     NORM: tl.constexpr,
+    HEADS: tl.constexpr,
+    TURNED: tl.constexpr,
+    BLOCK: tl.constexpr,
     HALF: tl.constexpr,
 ):
-    row, head = tl.program_id(0).to(tl.int64), tl.program_id(1)
-    cols = tl.arange(0, HALF)
-    at = qkv_ptr + row * row_size + head * 2 * HALF + cols
-    low, high = tl.load(at).to(tl.float32), tl.load(at + HALF).to(tl.float32)
+    row, heads, cols = tl.program_id(0).to(tl.int64), tl.arange(0, BLOCK)[:, None], tl.arange(0, HALF)[None, :]
+    live = heads < TURNED
+    at = qkv_ptr + row * row_size + heads * 2 * HALF + cols
+    low = tl.load(at, mask=live, other=0.0).to(tl.float32)
+    high = tl.load(at + HALF, mask=live, other=0.0).to(tl.float32)
     if NORM:
-        scale = 1.0 / tl.sqrt((tl.sum(low * low, 0) + tl.sum(high * high, 0)) / (2 * HALF) + eps)
-        norm_ptr = q_norm_ptr if head < heads else k_norm_ptr
-        low = (low * scale * tl.load(norm_ptr + cols).to(tl.float32)).to(qkv_ptr.dtype.element_ty).to(tl.float32)
-        high = (
-            (high * scale * tl.load(norm_ptr + HALF + cols).to(tl.float32)).to(qkv_ptr.dtype.element_ty).to(tl.float32)
-        )
+        scale = 1.0 / tl.sqrt((tl.sum(low * low, 1) + tl.sum(high * high, 1)) / (2 * HALF) + eps)[:, None]
+        q_low, q_high = tl.load(q_norm_ptr + cols), tl.load(q_norm_ptr + HALF + cols)
+        k_low, k_high = tl.load(k_norm_ptr + cols), tl.load(k_norm_ptr + HALF + cols)
+        norm_low = tl.where(heads < HEADS, q_low, k_low).to(tl.float32)
+        norm_high = tl.where(heads < HEADS, q_high, k_high).to(tl.float32)
+        low = (low * scale * norm_low).to(qkv_ptr.dtype.element_ty).to(tl.float32)
+        high = (high * scale * norm_high).to(qkv_ptr.dtype.element_ty).to(tl.float32)
     position = tl.load(meta_ptr + row * meta_stride + POSITION).to(tl.int64)
     cos = tl.load(rotary_ptr + position * 2 * HALF + cols)
     sin = tl.load(rotary_ptr + position * 2 * HALF + HALF + cols)
-    tl.store(at, low * cos - high * sin)
-    tl.store(at + HALF, high * cos + low * sin)
+    tl.store(at, low * cos - high * sin, mask=live)
+    tl.store(at + HALF, high * cos + low * sin, mask=live)
 
 
 def rope(
+    stream: int,
     qkv: torch.Tensor,
     meta: torch.Tensor,
     rotary: torch.Tensor,
     heads: int,
     norms: tuple[torch.Tensor, torch.Tensor] | None,
     eps: float,
-) -> None:
+) -> Call:
     """Rotate queries and keys in place, normalized first if there are norms."""
     rows, size = qkv.shape
     dim = rotary.shape[1]
-    kv_heads = (size // dim - heads) // 2
+    turned = heads + (size // dim - heads) // 2
     q_norm, k_norm = norms if norms is not None else (rotary, rotary)
-    _rope_kernel[(rows, heads + kv_heads)](
-        qkv, meta, rotary, q_norm, k_norm, size, meta.stride(0), heads, eps,
-        POSITION=POSITION, NORM=norms is not None, HALF=dim // 2, num_warps=1,
+    return bind(
+        _rope_kernel, (rows,), stream, qkv, meta, rotary, q_norm, k_norm, size, meta.stride(0), eps,
+        POSITION=POSITION, NORM=norms is not None, HEADS=heads, TURNED=turned,
+        BLOCK=triton.next_power_of_2(turned), HALF=dim // 2, num_warps=4,
     )  # fmt: skip
 
 
@@ -129,12 +152,13 @@ def _write_cache_kernel(
 
 
 def write_cache(
-    qkv: torch.Tensor, meta: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, heads: int
-) -> None:
+    stream: int, qkv: torch.Tensor, meta: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, heads: int
+) -> Call:
     """Put the rows' keys and values into their slots."""
     kv_size = k_cache.shape[1] * k_cache.shape[2]
     block = triton.next_power_of_2(kv_size)
-    _write_cache_kernel[(qkv.shape[0],)](
+    return bind(
+        _write_cache_kernel, (qkv.shape[0],), stream,
         qkv, meta, k_cache, v_cache, qkv.shape[1], meta.stride(0), heads * k_cache.shape[2], kv_size,
         SLOT=SLOT, BLOCK=block, num_warps=4,
     )  # fmt: skip
@@ -151,12 +175,11 @@ def _silu_mul_kernel(x_ptr, out_ptr, width, BLOCK: tl.constexpr):
     tl.store(out_ptr + row * width + cols, active * up, mask=live)
 
 
-def silu_mul(gate_up: torch.Tensor) -> torch.Tensor:
+def silu_mul(stream: int, gate_up: torch.Tensor, out: torch.Tensor) -> Call:
     """The gated activation of [rows, 2 * width]."""
-    rows, width = gate_up.shape[0], gate_up.shape[1] // 2
-    out = torch.empty(rows, width, device=gate_up.device, dtype=gate_up.dtype)
-    _silu_mul_kernel[(rows, triton.cdiv(width, 1024))](gate_up, out, width, BLOCK=1024, num_warps=4)
-    return out
+    rows, width = out.shape
+    grid = rows, triton.cdiv(width, 1024)
+    return bind(_silu_mul_kernel, grid, stream, gate_up, out, width, BLOCK=1024, num_warps=4)
 
 
 @triton.jit
@@ -170,8 +193,20 @@ def _resolve_kernel(staged_ptr, future_ptr, placed_ptr, width, TOKEN: tl.constex
     tl.store(placed_ptr + row * width + cols, tl.where(symbolic, tokens.to(tl.int32), values), mask=live)
 
 
-def resolve(staged: torch.Tensor, future: torch.Tensor, placed: torch.Tensor) -> None:
+def resolve(stream: int, staged: torch.Tensor, future: torch.Tensor, placed: torch.Tensor) -> Call:
     """Put staged rows into place, symbolic tokens replaced by what their slots hold; both are contiguous."""
     rows, width = staged.shape
     block = triton.next_power_of_2(width)
-    _resolve_kernel[(rows,)](staged, future, placed, width, TOKEN=TOKEN, BLOCK=block, num_warps=1)
+    return bind(_resolve_kernel, (rows,), stream, staged, future, placed, width, TOKEN=TOKEN, BLOCK=block, num_warps=1)
+
+
+@triton.jit
+def _store_kernel(tokens_ptr, slots_ptr, future_ptr, slots_stride):
+    row = tl.program_id(0).to(tl.int64)
+    slot = tl.load(slots_ptr + row * slots_stride).to(tl.int64)
+    tl.store(future_ptr + slot, tl.load(tokens_ptr + row))
+
+
+def store(stream: int, tokens: torch.Tensor, slots: torch.Tensor, future: torch.Tensor) -> Call:
+    """Keep sampled tokens in the slots that their rows name."""
+    return bind(_store_kernel, (len(tokens),), stream, tokens, slots, future, slots.stride(0), num_warps=1)

@@ -1,9 +1,16 @@
 """The operations of a forward pass in plain torch: what runs on a CPU, and what the fused kernels are tested against.
 
-Shapes: ``x`` [rows, hidden], ``meta`` [rows, TABLE + pages] int32, caches [slots, kv_heads, head_dim].
+Every operation is bound to its tensors once and called in every step: a step's host work is then that of its launches.
+Shapes: ``x`` [rows, hidden], ``meta`` [rows, TABLE + pages] int32, caches [slots, kv_heads, head_dim]. Results go into
+``out`` or, where there is none, in place.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Protocol
 
 import torch
 import torch.nn.functional as F  # noqa: N812
@@ -11,100 +18,203 @@ import torch.nn.functional as F  # noqa: N812
 from gpu.model.meta import LENGTH, PAGE, POSITION, SLOT, TABLE, TOKEN
 
 EPSILON = 1e-6
+Call = Callable[[], object]
+Norms = tuple[torch.Tensor, torch.Tensor]
 
 
-class TorchOps:
-    """Each operation allocates its result."""
+@dataclass
+class Prompts:
+    """The prompts of the prefill step that is being launched, one after the other in its rows.
 
-    def embed(self, meta: torch.Tensor, table: torch.Tensor) -> torch.Tensor:
+    ``starts`` int32 [prompts + 1] are their first rows and the end of the last, ``ends`` int32 [prompts] their last
+    rows, both on the device.
+    """
+
+    lengths: tuple[int, ...]
+    starts: torch.Tensor
+    ends: torch.Tensor
+
+
+class Ops(Protocol):
+    """One launch each."""
+
+    def embed(self, meta: torch.Tensor, table: torch.Tensor, out: torch.Tensor) -> Call:
         """Embeddings of the rows' tokens."""
-        return F.embedding(meta[:, TOKEN], table)
 
-    def linear(self, x: torch.Tensor, weight: torch.Tensor, bias: torch.Tensor | None = None) -> torch.Tensor:
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> Call:
         """``x`` times the transposed weight."""
-        return F.linear(x, weight, bias)
 
-    def norm(self, x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    def norm(self, x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> Call:
         """Root-mean-square normalization over the last dimension."""
-        return F.rms_norm(x, (x.shape[-1],), weight, EPSILON)
 
-    def add_norm(
-        self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """The normalized sum, and the sum."""
-        total = x + residual
-        return self.norm(total, weight), total
+    def add_norm(self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> Call:
+        """The normalized sum into ``out``, the sum in place of ``residual``."""
 
     def rope(
-        self,
-        qkv: torch.Tensor,
-        meta: torch.Tensor,
-        rotary: torch.Tensor,
-        heads: int,
-        norms: tuple[torch.Tensor, torch.Tensor] | None = None,
-    ) -> None:
+        self, qkv: torch.Tensor, meta: torch.Tensor, rotary: torch.Tensor, heads: int, norms: Norms | None
+    ) -> Call:
         """Rotate queries and keys in place, normalized first if there are ``norms``; ``qkv`` [rows, all heads * dim].
 
         A row holds ``heads`` queries, then as many keys as values.
         """
+
+    def write_cache(
+        self, qkv: torch.Tensor, meta: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, heads: int
+    ) -> Call:
+        """Put the rows' keys and values into their slots."""
+
+    def decode_attention(
+        self,
+        qkv: torch.Tensor,
+        meta: torch.Tensor,
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        heads: int,
+        out: torch.Tensor,
+    ) -> list[tuple[str, Call]]:
+        """Attention of one query a row over its live context, by kind of launch; ``out`` [rows, heads * dim]."""
+
+    def prefill_attention(
+        self, qkv: torch.Tensor, prompts: Callable[[], Prompts], heads: int, kv_heads: int, out: torch.Tensor
+    ) -> Call:
+        """Causal attention of each prompt to itself; ``prompts`` is asked at every call."""
+
+    def silu_mul(self, gate_up: torch.Tensor, out: torch.Tensor) -> Call:
+        """The gated activation of [rows, 2 * width]."""
+
+    def resolve(self, staged: torch.Tensor, future: torch.Tensor, placed: torch.Tensor) -> Call:
+        """Put staged rows into place, symbolic tokens replaced by what their slots hold."""
+
+    def store(self, tokens: torch.Tensor, slots: torch.Tensor, future: torch.Tensor) -> Call:
+        """Keep sampled tokens in the slots that their rows name."""
+
+
+class TorchOps:
+    """Plain torch, on any device."""
+
+    def embed(self, meta: torch.Tensor, table: torch.Tensor, out: torch.Tensor) -> Call:
+        """See ``Ops``."""
+        return lambda: out.copy_(F.embedding(meta[:, TOKEN], table))
+
+    def linear(
+        self, x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor, bias: torch.Tensor | None = None
+    ) -> Call:
+        """See ``Ops``."""
+        if bias is None:
+            return partial(torch.mm, x, weight.t(), out=out)
+        return partial(torch.addmm, bias, x, weight.t(), out=out)
+
+    def norm(self, x: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> Call:
+        """See ``Ops``."""
+        return lambda: out.copy_(_norm(x, weight))
+
+    def add_norm(self, x: torch.Tensor, residual: torch.Tensor, weight: torch.Tensor, out: torch.Tensor) -> Call:
+        """See ``Ops``."""
+
+        def call() -> None:
+            residual.add_(x)
+            out.copy_(_norm(residual, weight))
+
+        return call
+
+    def rope(
+        self, qkv: torch.Tensor, meta: torch.Tensor, rotary: torch.Tensor, heads: int, norms: Norms | None
+    ) -> Call:
+        """See ``Ops``."""
         dim = rotary.shape[1]
         split = qkv.view(qkv.shape[0], -1, dim)
         kv_heads = (split.shape[1] - heads) // 2
         turned = split[:, : heads + kv_heads]
-        if norms is not None:
-            turned[:, :heads] = self.norm(turned[:, :heads], norms[0])
-            turned[:, heads:] = self.norm(turned[:, heads:], norms[1])
-        cos, sin = rotary[meta[:, POSITION].long()][:, None].chunk(2, -1)
-        low, high = turned.float().chunk(2, -1)
-        turned.copy_(torch.cat([low * cos - high * sin, high * cos + low * sin], -1))
+
+        def call() -> None:
+            if norms is not None:
+                turned[:, :heads] = _norm(turned[:, :heads], norms[0])
+                turned[:, heads:] = _norm(turned[:, heads:], norms[1])
+            cos, sin = rotary[meta[:, POSITION].long()][:, None].chunk(2, -1)
+            low, high = turned.float().chunk(2, -1)
+            turned.copy_(torch.cat([low * cos - high * sin, high * cos + low * sin], -1))
+
+        return call
 
     def write_cache(
         self, qkv: torch.Tensor, meta: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, heads: int
-    ) -> None:
-        """Put the rows' keys and values into their slots."""
+    ) -> Call:
+        """See ``Ops``."""
         kv_heads, dim = k_cache.shape[1:]
         split = qkv.view(qkv.shape[0], -1, dim)
-        slots = meta[:, SLOT].long()
-        k_cache.index_copy_(0, slots, split[:, heads : heads + kv_heads])
-        v_cache.index_copy_(0, slots, split[:, heads + kv_heads :])
+
+        def call() -> None:
+            slots = meta[:, SLOT].long()
+            k_cache.index_copy_(0, slots, split[:, heads : heads + kv_heads])
+            v_cache.index_copy_(0, slots, split[:, heads + kv_heads :])
+
+        return call
 
     def decode_attention(
-        self, qkv: torch.Tensor, meta: torch.Tensor, k_cache: torch.Tensor, v_cache: torch.Tensor, heads: int
-    ) -> torch.Tensor:
-        """Attention of one query a row over its live context; [rows, heads * dim]."""
+        self,
+        qkv: torch.Tensor,
+        meta: torch.Tensor,
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        heads: int,
+        out: torch.Tensor,
+    ) -> list[tuple[str, Call]]:
+        """See ``Ops``."""
         rows = qkv.shape[0]
         kv_heads, dim = k_cache.shape[1:]
         q = qkv.view(rows, -1, dim)[:, :heads]
-        longest = int(meta[:, LENGTH].max())
-        position = torch.arange(longest, device=qkv.device)
-        slots = meta[:, TABLE + position // PAGE].long() * PAGE + position % PAGE
-        live = position[None] < meta[:, LENGTH, None]
-        k = k_cache[slots].repeat_interleave(heads // kv_heads, 2).transpose(1, 2)
-        v = v_cache[slots].repeat_interleave(heads // kv_heads, 2).transpose(1, 2)
-        out = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=live[:, None, None])
-        return out.reshape(rows, heads * dim)
 
-    def prefill_attention(self, qkv: torch.Tensor, lengths: tuple[int, ...], heads: int, kv_heads: int) -> torch.Tensor:
-        """Causal attention of each prompt to itself; prompts lie one after the other in the rows."""
+        def call() -> None:
+            position = torch.arange(int(meta[:, LENGTH].max()), device=qkv.device)
+            slots = meta[:, TABLE + position // PAGE].long() * PAGE + position % PAGE
+            live = position[None] < meta[:, LENGTH, None]
+            k = k_cache[slots].repeat_interleave(heads // kv_heads, 2).transpose(1, 2)
+            v = v_cache[slots].repeat_interleave(heads // kv_heads, 2).transpose(1, 2)
+            attended = F.scaled_dot_product_attention(q[:, :, None], k, v, attn_mask=live[:, None, None])
+            out.copy_(attended.reshape(rows, heads * dim))
+
+        return [("attention", call)]
+
+    def prefill_attention(
+        self, qkv: torch.Tensor, prompts: Callable[[], Prompts], heads: int, kv_heads: int, out: torch.Tensor
+    ) -> Call:
+        """See ``Ops``."""
         dim = qkv.shape[1] // (heads + 2 * kv_heads)
-        out = torch.empty(qkv.shape[0], heads * dim, device=qkv.device, dtype=qkv.dtype)
-        start = 0
-        for length in lengths:
-            part = qkv[start : start + length].view(1, length, -1, dim).transpose(1, 2)
-            q, k, v = part.split([heads, kv_heads, kv_heads], 1)
-            one = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=heads != kv_heads)
-            out[start : start + length] = one.transpose(1, 2).reshape(length, heads * dim)
-            start += length
-        return out
 
-    def silu_mul(self, gate_up: torch.Tensor) -> torch.Tensor:
-        """The gated activation of [rows, 2 * width]."""
+        def call() -> None:
+            start = 0
+            for length in prompts().lengths:
+                part = qkv[start : start + length].view(1, length, -1, dim).transpose(1, 2)
+                q, k, v = part.split([heads, kv_heads, kv_heads], 1)
+                one = F.scaled_dot_product_attention(q, k, v, is_causal=True, enable_gqa=heads != kv_heads)
+                out[start : start + length] = one.transpose(1, 2).reshape(length, heads * dim)
+                start += length
+
+        return call
+
+    def silu_mul(self, gate_up: torch.Tensor, out: torch.Tensor) -> Call:
+        """See ``Ops``."""
         gate, up = gate_up.chunk(2, -1)
-        return F.silu(gate) * up
+        return lambda: torch.mul(F.silu(gate), up, out=out)
 
-    def resolve(self, staged: torch.Tensor, future: torch.Tensor, placed: torch.Tensor) -> None:
-        """Put staged rows into place, symbolic tokens replaced by what their slots hold."""
-        placed[: staged.shape[0]].copy_(staged)
-        tokens = staged[:, TOKEN].long()
-        known = torch.where(tokens < 0, future[(-tokens - 1).clamp(min=0)], tokens)
-        placed[: staged.shape[0], TOKEN].copy_(known)
+    def resolve(self, staged: torch.Tensor, future: torch.Tensor, placed: torch.Tensor) -> Call:
+        """See ``Ops``."""
+        rows = staged.shape[0]
+
+        def call() -> None:
+            placed[:rows].copy_(staged)
+            tokens = staged[:, TOKEN].long()
+            known = torch.where(tokens < 0, future[(-tokens - 1).clamp(min=0)], tokens)
+            placed[:rows, TOKEN].copy_(known)
+
+        return call
+
+    def store(self, tokens: torch.Tensor, slots: torch.Tensor, future: torch.Tensor) -> Call:
+        """See ``Ops``."""
+        return lambda: future.index_copy_(0, slots.long(), tokens)
+
+
+def _norm(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
+    return F.rms_norm(x, (x.shape[-1],), weight, EPSILON)

@@ -15,7 +15,7 @@ UNEVEN = [1, 15, 16, 17, 63, 64, 65, 300, 1000]
 
 def attention(heads: int, kv_heads: int, dim: int, lengths: list[int], page: int, splits: int) -> tuple[Any, Any]:
     """The kernel's result and the reference's, over pages in random order with NaN wherever no token is."""
-    from gpu.kernels.decode_attention import decode_attention, reference_attention
+    from gpu.kernels.decode_attention import bind_decode_attention, reference_attention
 
     torch.manual_seed(0)
     device, rows, pages = "cuda", len(lengths), -(-max(lengths) // page)
@@ -31,7 +31,9 @@ def attention(heads: int, kv_heads: int, dim: int, lengths: list[int], page: int
     partial = torch.full((rows * heads, splits, dim), torch.nan, device=device)
     stats = torch.full((rows * heads, splits, 2), torch.nan, device=device)
     out = torch.full_like(q, torch.nan)
-    decode_attention(q, k, v, table, live, partial, stats, out, page)
+    stream = torch.cuda.current_stream().cuda_stream
+    for launch in bind_decode_attention(stream, q, k, v, table, live, partial, stats, out, page):
+        launch()
     return out, reference_attention(q, k, v, table, live, page)
 
 
@@ -52,11 +54,18 @@ def test_every_head_of_every_row_is_within_a_hundredth_of_the_reference(
 
 @pytest.mark.parametrize(
     ("rows", "kv_heads", "dim", "splits"),
-    [(1, 8, 128, 32), (12, 8, 128, 4), (24, 8, 128, 2), (24, 8, 64, 4), (6, 2, 64, 32), (192, 8, 128, 1)],
+    [(1, 8, 128, 32), (12, 8, 128, 5), (28, 8, 128, 2), (28, 8, 64, 4), (6, 2, 64, 32), (66, 8, 128, 1)],
 )
-def test_three_programs_of_dim_128_run_on_each_multiprocessor_and_six_of_dim_64(
+def test_contexts_are_cut_until_one_wave_of_programs_fills_the_device(
     rows: int, kv_heads: int, dim: int, splits: int
 ) -> None:
     from gpu.kernels.decode_attention import num_splits_for
 
     assert num_splits_for(rows, kv_heads, dim, 132) == splits
+
+
+@pytest.mark.parametrize(("rows", "splits"), [(67, 2), (87, 2), (88, 1), (100, 1), (132, 1), (140, 2)])
+def test_a_last_wave_of_less_than_a_third_is_cut_in_two(rows: int, splits: int) -> None:
+    from gpu.kernels.decode_attention import num_splits_for
+
+    assert num_splits_for(rows, 8, 128, 132) == splits

@@ -1,0 +1,139 @@
+"""What this host costs our engine right now: a few numbers, taken in the process that is about to be measured.
+
+A model of tiny tensors is served by the real scheduler, loops and device, and every launch is timed by its kind: with
+caches as cold as between the launches of a real step, which a loop that does one thing over and over would not show.
+The kinds of a forward pass come from eager steps that the host bounds; what surrounds it, and the scheduler's own work,
+from steps behind a sleeping device, before which the host has waited.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from functools import cache, partial
+from statistics import fmean
+
+import torch
+
+from gpu.calibration.clock import cycles, sleep
+from gpu.engine.build import TorchRun
+from gpu.model.ops import Call
+from scenarios.loader import load_scenario
+from scenarios.model import ModelShape
+from sim.studies.serving import ServingRun
+from sim.timeline.metrics import steady
+from sim.timeline.spans import FIELDS, Timeline
+
+FORWARD = ("embedding", "gemm", "norm", "rope", "kv_write", "attention", "combine", "elementwise")
+AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
+WORK = ("receive", "schedule", "prepare", "process")
+ROWS = (2, 240)
+"""Batches between which the scheduler's costs a row are taken."""
+LAYERS, STEPS, DEVICE_US = 16, 24, 600
+SMALL = {"hidden": 256, "heads": 4, "kv_heads": 2, "head_dim": 64, "intermediate": 512, "vocab": 1024}
+clock: Callable[[], int] = time.perf_counter_ns
+
+
+class Stopwatch:
+    """Times every launch by its kind, in nanoseconds; the clock's own time is taken off.
+
+    With ``device_us`` the device is given that much to do in every step before it samples, a launch of kind "sleep".
+    """
+
+    def __init__(self, *, device_us: float = 0.0) -> None:
+        self.times: dict[str, list[int]] = defaultdict(list)
+        self._own = min(_stamped(int) for _ in range(200))
+        self._busy = self.wrap("sleep", partial(sleep, cycles(device_us))) if device_us else None
+
+    def wrap(self, kind: str, call: Call) -> Call:
+        """The same launch, timed."""
+        times, own, busy = self.times[kind], self._own, self._busy if kind == "argmax" else None
+
+        def timed() -> None:
+            if busy is not None:
+                busy()
+            times.append(_stamped(call) - own)
+
+        return timed
+
+    def a_step(self, kinds: Iterable[str]) -> int:
+        """What the launches of these kinds take together in one step."""
+        steps = len(self.times["argmax"])
+        return sum(typical(self.times[kind]) * (len(self.times[kind]) // steps) for kind in kinds)
+
+
+def _stamped(call: Call) -> int:
+    start = clock()
+    call()
+    return clock() - start
+
+
+def typical(times: list[int]) -> int:
+    """The mean without the slowest hundredth, which are interruptions."""
+    kept = sorted(times)[: max(1, len(times) - max(1, len(times) // 100))]
+    return round(fmean(kept))
+
+
+@cache
+def _run(rows: int) -> TorchRun:
+    sets = [
+        f"workload.batch={rows}",
+        "workload.context=64",
+        f"workload.output_tokens={STEPS}",
+        f"engine.buckets=[{rows}]",
+    ]
+    serving = ServingRun.of(load_scenario("decode-llama-3.1-8b", sets))
+    shape = ModelShape.model_validate({"name": "small", "layers": LAYERS if rows == ROWS[0] else 1, **SMALL})
+    run = TorchRun.of(replace(serving, model=shape), "cuda" if torch.cuda.is_available() else "cpu")
+    run.run("overlap-graph")  # compiles, captures and warms up
+    run.run("overlap-eager")
+    return run
+
+
+def measure() -> dict[str, int]:
+    """Nanoseconds by kind of launch (16), and of the scheduler's work, ``..._per_row`` what a row adds.
+
+    ``prepare`` includes filling the step's inputs, ``process`` fetching its tokens and whatever the loop itself takes.
+    """
+    watch = Stopwatch()
+    _timed(_run(ROWS[0]), "overlap-eager", watch)
+    numbers = {kind: typical(watch.times[kind]) for kind in FORWARD}
+    work = []
+    for rows in ROWS:
+        watch = Stopwatch(device_us=DEVICE_US)
+        timeline = _timed(_run(rows), "overlap-graph", watch)
+        work.append(_work(timeline, watch))
+        if rows == ROWS[0]:
+            numbers |= {kind: typical(watch.times[kind]) for kind in AROUND}
+    few, many = ROWS
+    for name in WORK:
+        per_row = max(0, round((work[1][name] - work[0][name]) / (many - few)))
+        numbers[name] = max(0, work[0][name] - few * per_row)
+        numbers[f"{name}_per_row"] = per_row
+    return numbers
+
+
+def _timed(run: TorchRun, mode: str, watch: Stopwatch) -> Timeline:
+    run.wrap = watch.wrap
+    return run.run(mode)
+
+
+def _work(timeline: Timeline, watch: Stopwatch) -> dict[str, int]:
+    """The scheduler's work in a steady step: all of it that is neither a launch nor a wait."""
+    bounds = steady(timeline.deliveries)
+    start, end, steps = bounds[0].time, bounds[-1].time, len(bounds) - 1
+    spans = {name: _durations(timeline, name, start, end) for name in (*WORK, "launch", "cudaEventSynchronize")}
+    found = {name: typical(spans[name]) for name in WORK}
+    found["prepare"] += max(0, typical(spans["launch"]) - watch.a_step(watch.times.keys() - {"fetch"}))
+    between = (end - start - sum(map(sum, spans.values()))) // steps
+    found["process"] += typical(watch.times["fetch"]) + max(0, between)
+    return found
+
+
+def _durations(timeline: Timeline, name: str, start: int, end: int) -> list[int]:
+    rows = timeline.table[timeline.column("name") == timeline.names.index(name)]
+    begins, ends = rows[:, FIELDS.index("start")], rows[:, FIELDS.index("end")]
+    inside = (begins >= start) & (ends <= end)
+    return [int(ns) for ns in (ends - begins)[inside]]

@@ -1,0 +1,165 @@
+"""Kernels as a model runs them: each one's duration between its neighbours, ``python -m gpu.calibration.measure_layers``.
+
+A kernel that follows its like is up to a microsecond faster than between others, whose instructions and data it finds
+in the caches instead of its own. So a few layers are captured as a graph, whole and with one kind of kernel left out:
+the difference is what that kind takes in its place. Times are microseconds of one replay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import Any
+
+import torch
+
+from gpu.calibration.clock import BF16, DEV, capture, elapsed, quantile
+from gpu.engine.streams import Streams
+from gpu.kernels.ops import TritonOps
+from gpu.model.llama import Calls, Llama
+from gpu.model.meta import FUTURE, LENGTH, PAGE, POSITION, SLOT, TABLE, TOKEN
+from gpu.model.ops import Call, Prompts
+from gpu.model.weights import random_weights
+from scenarios.loader import load_model
+from scenarios.model import ModelShape
+
+MODELS = {"llama-3.1-8b": 4, "llama-3.2-1b": 5, "qwen2.5-0.5b": 10, "qwen3-0.6b": 10}
+"""Models, and how many of their layers: more weights than the L2 holds four times."""
+ROWS = (2, 3, 6, 12, 20, 28, 36, 44, 52, 60, 76, 92, 108, 124, 140, 156, 172, 188, 204, 220, 236, 252, 268, 316)
+CONTEXTS = (96, 192, 384, 768, 1536, 3072, 6144)
+BASE = 768
+PROMPTS = (24, 96, 384, 768, 1536, 3072, 6144)
+REPEATS = 5
+TRAIN = 2000.0
+"""Microseconds of replays that are timed at once."""
+DECODE = ("qkv", "rope", "kv_write", "attention", "combine", "o", "norm", "gate_up", "silu", "down", "norm")
+PREFILL = ("qkv", "rope", "kv_write", "attention", "o", "norm", "gate_up", "silu", "down", "norm")
+"""What a layer launches, in order."""
+Row = dict[str, Any]
+
+
+def layers() -> Iterator[Row]:
+    """One row a model and number of rows, as they are measured; decode first, then prefill of one prompt."""
+    for name, count in MODELS.items():
+        shape = load_model(name).model_copy(update={"layers": count})
+        yield from _Bench(shape).decode()
+        yield from _Bench(shape).prefill()
+        torch.cuda.empty_cache()
+
+
+class _Bench:
+    """A few layers of a model over a cache of ``tokens`` tokens."""
+
+    def __init__(self, shape: ModelShape) -> None:
+        self._shape = shape
+        self._streams = Streams.new()
+        self._pages = max(CONTEXTS) // PAGE
+        self._weights = random_weights(shape, torch.device(DEV), BF16, positions=max(CONTEXTS) + 1)
+        self._sampled = torch.zeros(max(ROWS), dtype=torch.int64, device=DEV)
+        self._future = torch.zeros(4096, dtype=torch.int64, device=DEV)
+
+    def _model(self, cached: int, rows: int, sampled: int) -> Llama:
+        ops = TritonOps(self._streams.forward.cuda_stream)
+        return Llama(self._weights, cached, ops, rows=rows, sampled=sampled)
+
+    def decode(self) -> Iterator[Row]:
+        """Steps of every number of rows, over every context."""
+        most = max(ROWS)
+        model = self._model((most * self._pages + 1) * PAGE, most, most)
+        table = torch.randperm(most * self._pages, device=DEV).to(torch.int32).view(most, self._pages) + 1
+        placed = torch.zeros(most, TABLE + self._pages, dtype=torch.int32, device=DEV)
+        staged = torch.zeros_like(placed)
+        placed[:, TABLE:] = table
+        placed[:, TOKEN] = torch.randint(0, self._shape.vocab, (most,), device=DEV)
+        placed[:, FUTURE] = torch.arange(most, device=DEV)
+        staged.copy_(placed)
+        for rows in ROWS:
+            meta = placed[:rows]
+            calls = model.decode(meta)
+            parts = self._parts(calls, DECODE)
+            sample: Call = partial(torch.argmax, model.logits[:rows], -1, out=self._sampled[:rows])
+            more = {
+                "argmax": [*calls, ("argmax", sample)],
+                "resolve": [("resolve", model.ops.resolve(staged[:rows], self._future, meta)), *calls],
+                "store": [*calls, ("store", model.ops.store(self._sampled[:rows], meta[:, FUTURE], self._future))],
+            }
+            self._at(staged, BASE, table)
+            self._at(placed, BASE, table)
+            row = self._row("decode", rows, self._times(calls, parts, more))
+            whole = self._capture(calls)
+            row["contexts"] = []
+            for context in CONTEXTS:
+                self._at(placed, context, table)
+                row["contexts"].append([context, _medians({"": whole})[""]])
+            yield row
+
+    def prefill(self) -> Iterator[Row]:
+        """One prompt of every length, causally attending to itself."""
+        longest = max(PROMPTS)
+        model = self._model((longest // PAGE + 1) * PAGE, longest, 1)
+        for length in PROMPTS:
+            meta = torch.zeros(length, TABLE, dtype=torch.int32, device=DEV)
+            meta[:, TOKEN] = torch.randint(0, self._shape.vocab, (length,), device=DEV)
+            meta[:, POSITION] = torch.arange(length, device=DEV)
+            meta[:, SLOT] = meta[:, POSITION] + PAGE
+            meta[:, LENGTH] = meta[:, POSITION] + 1
+            starts = torch.tensor([0, length], dtype=torch.int32, device=DEV)
+            ends = torch.tensor([length - 1], dtype=torch.int32, device=DEV)
+            calls = model.prefill(meta, lambda these=Prompts((length,), starts, ends): these)  # type: ignore[misc]
+            yield self._row("prefill", length, self._times(calls, self._parts(calls, PREFILL), {}))
+
+    def _row(self, phase: str, rows: int, times: Row) -> Row:
+        about = {"phase": phase, "model": self._shape.name, "layers": self._shape.layers, "rows": rows}
+        return about | {"base": BASE} | times
+
+    @staticmethod
+    def _at(meta: torch.Tensor, context: int, table: torch.Tensor) -> None:
+        """Have every row's new token be the last of so many."""
+        meta[:, POSITION] = context - 1
+        meta[:, LENGTH] = context
+        meta[:, SLOT] = table[:, (context - 1) // PAGE] * PAGE + (context - 1) % PAGE
+
+    def _parts(self, calls: Calls, layer: tuple[str, ...]) -> dict[str, Calls]:
+        """The calls without those of one kind, by kind; ``layers`` without any layer."""
+        count = self._shape.layers * len(layer)
+        names = ["embedding", "first_norm", *layer * self._shape.layers, *("head",) * (len(calls) - count - 2)]
+        parts = {name: _without(calls, names, {name}) for name in (*dict.fromkeys(layer), "head", "embedding")}
+        return parts | {"half": [call for i, call in enumerate(calls) if not 2 <= i < 2 + count // 2]}
+
+    def _times(self, calls: Calls, parts: dict[str, Calls], more: dict[str, Calls]) -> Row:
+        """The whole, without each part, and with each thing more."""
+        medians = _medians({name: self._capture(part) for name, part in {"": calls, **parts, **more}.items()})
+        return {
+            "whole": medians.pop(""),
+            "without": {name: medians[name] for name in parts},
+            "with": {name: medians[name] for name in more},
+        }
+
+    def _capture(self, calls: Calls) -> torch.cuda.CUDAGraph:
+        return capture(partial(_launch, calls), self._streams.forward)
+
+
+def _medians(graphs: dict[str, torch.cuda.CUDAGraph]) -> dict[str, float]:
+    """Microseconds a replay of each, in trains of replays that take turns; the gap between two replays is in them."""
+    times: dict[str, list[float]] = {name: [] for name in graphs}
+    count = max(1, int(TRAIN / _train(next(iter(graphs.values())), 3)))
+    for repeat in range(-1, REPEATS):
+        for name, graph in graphs.items():
+            us = _train(graph, count)
+            if repeat >= 0:  # the first round warms up
+                times[name].append(us)
+    return {name: round(quantile(us, 0.5), 3) for name, us in times.items()}
+
+
+def _train(graph: torch.cuda.CUDAGraph, count: int) -> float:
+    graph.replay()
+    return elapsed(lambda: [graph.replay() for _ in range(count)]) / count
+
+
+def _without(calls: Calls, names: Iterable[str], left_out: set[str]) -> Calls:
+    return [call for call, name in zip(calls, names, strict=True) if name not in left_out]
+
+
+def _launch(calls: Calls) -> None:
+    for _, call in calls:
+        call()
