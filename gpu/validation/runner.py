@@ -5,6 +5,7 @@ Nothing here profiles: what has been profiled once is slower for good.
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -49,6 +50,7 @@ def measure(
     """Every mode once to warm up, then all modes in turn, ``repeats`` times; ``progress`` is told of every run."""
     loaded, modes = configuration.loaded, configuration.modes
     measured = Measurement({mode: [] for mode in modes})
+    gc.collect()  # what predictions have left behind is not collected in a measured run
     session = backend.open_session(loaded, backend.on, seed)
     try:
         for mode in modes:

@@ -129,6 +129,8 @@ def _read(arguments: argparse.Namespace, suite: Suite) -> ResultsFile:
     results = read_results(path)
     if not results.cases:
         raise _refusal(str(path), "holds no case")
+    if (of := results.provenance.get("suite", suite.name)) != suite.name:
+        raise _refusal(str(path), f"holds results of {of!r}, expected of {suite.name!r}")
     return predicted_again(results, arguments.seed) if arguments.predict_again else results
 
 

@@ -61,6 +61,8 @@ def test_files_are_written_and_show_the_same_again(
     again = capsys.readouterr().out.splitlines()
     assert again[:-2] == first[:-2]  # the last two say where they part, which is only known while measuring
     assert len(hardware.runs) == ran
+    assert validate("laptop", "--from", f"{out}/results.json") == 2
+    assert capsys.readouterr().err.endswith("holds results of 'sleep-overlap', expected of 'laptop'\n")
 
 
 def test_json_holds_everything_that_is_printed(hardware: FakeHardware, capsys: pytest.CaptureFixture[str]) -> None:

@@ -28,7 +28,7 @@ KERNELS = (
     (r"^(prefill_attention$|.*(fmha|flash|cutlassF|scaled_dot))", _kernel("attention_prefill", "attention")),
     (r"^(decode_attention$|_?split_kernel|_?combine_kernel)", _kernel("attention_decode", "attention")),
     (r"^(resolve$|_resolve_kernel)", Family("resolve", "kernels.gather", "resolve")),
-    (r"^(store$|.*index_copy)", Family("store", "kernels.gather", "store")),
+    (r"^(store$|_store_kernel|.*index_copy)", Family("store", "kernels.gather", "store")),
     (r"^(embedding$|_embed_kernel)", _kernel("embedding")),
     (r"^(argmax$|.*ArgMax)", Family("argmax", "kernels.sample", "argmax")),
     (r"^(.*_norm$|_norm_kernel)", _kernel("norm")),

@@ -64,7 +64,8 @@ def sentences(summary: Summary) -> Iterator[str]:
         f"{len(summary.results.cases)} cases, {verdicts.of} comparisons, of which {verdicts.no_gain} measure as no "
         f"difference or hurts; {verdicts.clear} exceed their noise"
     )
-    if drift := summary.results.provenance.get("host_drift"):
+    drift = summary.results.provenance.get("host_drift")
+    if isinstance(drift, dict) and drift:
         name, factor = max(drift.items(), key=lambda item: item[1])
         yield f"host costs drifted by up to {factor:.2f} times between configurations ({name})"
     for case in summary.worst:
