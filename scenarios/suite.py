@@ -34,7 +34,7 @@ class Entry(Table):
     def overrides(self) -> Iterator[tuple[str, ...]]:
         """The override texts of each configuration."""
         for values in product(*self.vary.values()):
-            yield (*self.set, *(f"{key}={value}" for key, value in zip(self.vary, values, strict=True)))
+            yield (*(f"{key}={value}" for key, value in zip(self.vary, values, strict=True)), *self.set)
 
 
 class SuiteFile(Table):

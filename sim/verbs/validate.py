@@ -131,7 +131,7 @@ def _read(arguments: argparse.Namespace, suite: Suite) -> ResultsFile:
         raise _refusal(str(path), "holds no case")
     if (of := results.provenance.get("suite", suite.name)) != suite.name:
         raise _refusal(str(path), f"holds results of {of!r}, expected of {suite.name!r}")
-    return predicted_again(results, arguments.seed) if arguments.predict_again else results
+    return predicted_again(results) if arguments.predict_again else results
 
 
 def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, Pairs]:

@@ -57,7 +57,7 @@ def test_a_case_holds_every_repeat_and_its_noise(suite: Suite) -> None:
     assert serial.noise_ns == noise(serial.measured_ns) == 1_600_000
     assert list(overlap.measured_ns) == [overlap.predicted_ns + ms * 1_000_000 for ms in range(5)]
     assert error_of(serial, SHIPPED) == base / (base + 2_000_000) - 1
-    assert serial.name == "sleep-overlap output_tokens=12 step=10ms serial-eager"
+    assert serial.name == "sleep-overlap step=10ms output_tokens=12 serial-eager"
     assert (serial.scenario, serial.mode, serial.quantity) == ("sleep-overlap", "serial-eager", "step")
 
 
@@ -80,7 +80,7 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on_where_it_stopped
     outcome = run(suite, resumed, path=path, done=kept.cases)
     assert len(resumed.runs) == 12
     assert outcome.results == whole == read_results(path)
-    assert {key[1][-1] for key in outcome.timelines} == {"model.step=3ms"}
+    assert {key[1][0] for key in outcome.timelines} == {"model.step=3ms"}
     again = FakeHardware()
     assert run(suite, again, done=whole.cases).results.cases == whole.cases
     assert again.runs == []

@@ -42,14 +42,14 @@ def test_an_entry_is_every_combination_of_what_it_varies(tmp_path: Path) -> None
     suite = load_suite(written(tmp_path, SMALL))
     assert (suite.name, suite.title, suite.num_cases) == ("mine", "Small", 4 * 2 + 2)
     assert [c.name for c in suite.configurations] == [
-        "decode-qwen3-0.6b model=tiny batch=1 extra=0ms",
-        "decode-qwen3-0.6b model=tiny batch=1 extra=2ms",
-        "decode-qwen3-0.6b model=tiny batch=4 extra=0ms",
-        "decode-qwen3-0.6b model=tiny batch=4 extra=2ms",
+        "decode-qwen3-0.6b batch=1 extra=0ms model=tiny",
+        "decode-qwen3-0.6b batch=1 extra=2ms model=tiny",
+        "decode-qwen3-0.6b batch=4 extra=0ms model=tiny",
+        "decode-qwen3-0.6b batch=4 extra=2ms model=tiny",
         "launch-chain",
     ]
     second = suite.configurations[1]
-    assert second.set == ("model=tiny", "workload.batch=1", "host.extra=2ms")
+    assert second.set == ("workload.batch=1", "host.extra=2ms", "model=tiny")
     assert second.modes == ("serial-eager", "overlap-eager")
     assert isinstance(second.loaded.scenario, Serving)
     assert second.loaded.scenario.host.extra == 2_000_000
@@ -101,7 +101,7 @@ def test_bad_suites_are_refused_with_all_that_is_wrong(tmp_path: Path) -> None:
     )
     assert f"{path}: entries[1].scenario: missing, expected a string" in found
     path = written(tmp_path, SMALL.replace('["0ms", "2ms"]', '["2ms", "2000us"]'))
-    assert problems(path)[0].endswith("asks for the same runs as 'decode-qwen3-0.6b model=tiny batch=1 extra=2ms'")
+    assert problems(path)[0].endswith("asks for the same runs as 'decode-qwen3-0.6b batch=1 extra=2ms model=tiny'")
 
 
 @pytest.fixture(scope="module")

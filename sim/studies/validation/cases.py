@@ -42,12 +42,12 @@ def is_finished(configuration: Configuration, cases: Iterable[Case]) -> bool:
     return set(configuration.modes) <= {c.mode for c in cases if c.configuration == key and c.digest == digest}
 
 
-def predicted_again(results: ResultsFile, seed: int = 0) -> ResultsFile:
-    """The same measurements beside what profile, preset and simulator predict now.
+def predicted_again(results: ResultsFile) -> ResultsFile:
+    """The same measurements beside what profile, preset and simulator predict now, from the seed they were made with.
 
     Raises ``ScenarioError`` for a case whose scenario is gone or asks for another run than the one that was measured.
     """
-    cases = []
+    cases, seed = [], results.provenance.get("seed", 0)
     loaded: dict[tuple[str, tuple[str, ...]], Configuration] = {}
     for case in results.cases:
         one = loaded.get(case.configuration)
