@@ -100,7 +100,7 @@ def _numbers(case: Case) -> list[str]:
         "-" if in_process is None else time(in_process / 1000),
         time(case.measured / 1000),
         time(case.noise_ns / 1000),
-        *("-" if error is None else f"{error:+.1%}" for error in errors),
+        *("-" if error is None else f"{error:+.1%}" if abs(error) < 0.9995 else f"{error:+.0%}" for error in errors),
     ]
 
 
