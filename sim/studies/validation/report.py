@@ -45,7 +45,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(_scores(summary))
     console.print(Text(COUNTED, style="dim"), soft_wrap=True)
     for sentence in sentences(summary):
-        console.print(sentence, soft_wrap=True, highlight=False)
+        console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
 
 def where(summary: Summary) -> str:
