@@ -57,7 +57,8 @@ class EnginePreset(Table):
     """Knobs and costs of one engine.
 
     `grain` says whether a launch is one of the engine's fused kernels or one framework op. `input_copies`
-    counts host-to-device copies of a step's inputs. `late_stop_token` and `late_stop_length`: whether,
+    counts host-to-device copies of a step's inputs. `row_tile`: matrix products compute whole tiles of so many
+    rows. `late_stop_token` and `late_stop_length`: whether,
     under overlap, a request that stops so occupies a row for one more step.
     """
 
@@ -70,6 +71,7 @@ class EnginePreset(Table):
     sample_in_graph: bool
     copy_stream: CopyStream
     input_copies: Annotated[int, Field(ge=0)]
+    row_tile: Count = 1
     late_stop_token: bool = True
     late_stop_length: bool = False
     buckets: Buckets

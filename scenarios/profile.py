@@ -16,6 +16,7 @@ from scenarios.table import Bandwidth, Bytes, Count, Duration, FlopRate, NonEmpt
 KERNEL_KINDS = (
     "gemm",
     "attention_decode",
+    "attention_combine",
     "attention_prefill",
     "norm",
     "elementwise",

@@ -14,8 +14,6 @@ from gpu.calibration.measurements import Measurements
 from gpu.calibration.regression import Line, shared_interval, theil_sen
 
 OPS = ("add_out", "mm_out", "sleep5us")
-SLOW_HOST = ("add", "add_mul_alternating")
-"""Bodies that were measured first, while the host was slow: their host times lie twice as high as all others'."""
 LAUNCH_LATENCY = 2.5
 """The anchor of what the tables know only as sums: a published floor of 4.5 from a null kernel's call to its start on
 an H200 (TaxBreak, ISPASS 2026), less a bare call of 2."""
@@ -45,19 +43,19 @@ def gaps(m: Measurements) -> dict[str, Estimate]:
     saved = {op: stream[op] - m.chain_slope(op, "graph_gpu_us") for op in OPS}
     stream_gap = _median(
         (stream[op] - m.duration(op) for op in OPS),
-        "micro chains 1 and 100: slope in a stream minus the profiled kernel duration, median of three ops",
+        "device chains 1 and 100: slope in a stream minus the profiled kernel duration, median of three ops",
     )
     less = _median(saved.values(), "")
     return {
         "stream_gap": stream_gap,
         "graph_gap": Estimate(
             stream_gap.value - less.value,
-            "stream_gap minus the median over three ops of stream slope minus graph slope (micro chains 1 and 100)",
+            "stream_gap minus the median over three ops of stream slope minus graph slope (device chains 1 and 100)",
             f"{less.residual}; the profiler stamps {m.profiled['add_out_graph']['gap']['p50']:.3f}us in a graph",
         ),
         "timed_event": _median(
             (m.chain(op, "stream_gpu_us", 1) - m.duration(op) - stream_gap.value for op in OPS),
-            "micro chains: one kernel between two timing events, minus kernel and stream_gap, median of three ops",
+            "device chains: one kernel between two timing events, minus kernel and stream_gap, median of three ops",
         ),
     }
 
@@ -68,31 +66,31 @@ def replay_gaps(m: Measurements, graph_gap: float) -> dict[str, Estimate]:
     return {
         "graph_join_gap": Estimate(
             m.body_slope("forkjoin") - add,
-            "micro2 graph_launch: iteration of two kernels side by side and a join, minus one such kernel's duration",
+            "device graph_launch: iteration of two kernels side by side and a join, minus one such kernel's duration",
             "one body: no spread",
         ),
         "replay_gap": _median(
             (m.body(b, "pipelined", 100) - 100 * m.body_slope(b) + graph_gap for b in m.bodies()),
-            "micro2 graph_launch, replays back to back: 100 nodes minus 100 slopes, plus graph_gap, median of bodies",
+            "device graph_launch, replays back to back: 100 nodes minus 100 slopes, plus graph_gap, median of bodies",
         ),
     }
 
 
 def front_end(m: Measurements) -> dict[str, Estimate]:
     """What streams pay for sharing the front end."""
-    same, cross = m.micro2["hops"]["same"], m.micro2["hops"]["cross"]
-    totals = {r["streams"]: r for r in m.micro2["concurrency"] if r["op"] == "add"}
+    same, cross = m.device["hops"]["same"], m.device["hops"]["cross"]
+    totals = {r["streams"]: r for r in m.device["concurrency"] if r["op"] == "add"}
     few, many = ((k * totals[k]["per_stream"], float(totals[k]["us"])) for k in (4, 8))
     interval, error = shared_interval(few, many, ENDS)
     return {
         "stream_switch": Estimate(
             (cross[1] - cross[0]) / 40 - (same[1] - same[0]) / 40,
-            "micro2 hops: slope from 10 to 50 hops between two streams minus the slope within one",
+            "device hops: slope from 10 to 50 hops between two streams minus the slope within one",
             "two points: no spread",
         ),
         "dispatch_interval": Estimate(
             interval,
-            f"micro2 concurrency: 60 adds on each of 4 and 8 streams, {ENDS:g}us for both ends, equal relative errors",
+            f"device concurrency: 60 adds on each of 4 and 8 streams, {ENDS:g}us for both ends, equal relative errors",
             f"{100 * error:.1f}% of either total",
         ),
     }
@@ -100,57 +98,55 @@ def front_end(m: Measurements) -> dict[str, Estimate]:
 
 def calls(m: Measurements) -> dict[str, Estimate]:
     """Host time inside single calls of the runtime."""
-    runs = [m.families["host_calls"], m.families["host_calls_again"]]
+    runs = [m.host["host_calls"], m.host["host_calls_again"]]
 
     def both(*names: str) -> Estimate:
         values = [run[name]["p50"] for run in runs for name in names]
-        source = f"families host_calls, device busy: mean of {' and '.join(names)} p50 in both runs"
+        source = f"host host_calls, device busy: mean of {' and '.join(names)} p50 in both runs"
         return Estimate(float(np.mean(values)), source, f"{min(values):.3f} to {max(values):.3f}us")
 
-    sleep, query = m.micro["host_cost"]["sleep_kernel"], runs[0]["event_query"]
-    sync, idle = m.families["synchronization"]["event_sync_nothing"], m.micro["idle"]["sync_nothing"]
+    query = runs[0]["event_query"]
+    sync, idle = m.host["synchronization"]["event_sync_nothing"], m.device["sync_nothing"]
     return {
-        "launch_call": Estimate(
-            sleep["median_us"],
-            "micro host_cost: median of the sleep kernel, the thinnest call from Python, device busy",
-            f"p90 {sleep['p90_us']:.3f}us; families measured {runs[0]['sleep']['p50']:.3f}us",
-        ),
+        "launch_call": both("sleep"),
         "event_record_call": both("event_record"),
         "event_wait_call": both("stream_wait"),
         "copy_call": both("h2d_pinned", "d2h_pinned"),
         "event_query_call": Estimate(
-            query["p50"], "families host_calls: event_query p50, device busy", f"p10 to p90 {_range(query)}"
+            query["p50"], "host host_calls: event_query p50, device busy", f"p10 to p90 {_range(query)}"
         ),
         "event_sync_call": Estimate(
-            sync["p50"], "families synchronization: event_sync_nothing p50", f"p10 to p90 {_range(sync)}"
+            sync["p50"], "host synchronization: event_sync_nothing p50", f"p10 to p90 {_range(sync)}"
         ),
         "device_sync_call": Estimate(
-            idle["median_us"], "micro idle: sync_nothing median", f"p90 {idle['p90_us']:.3f}us"
+            idle["p50"], "device sync_nothing: p50 on an idle device", f"p90 {idle['p90']:.3f}us"
         ),
         "queue_depth": Estimate(
-            m.micro["queue_depth_add"]["first_blocked"][0],
-            "micro queue_depth_add: index of the first launch that blocked behind a sleep of 60ms",
+            m.device["first_blocked"],
+            "device first_blocked: index of the first launch that blocked behind a sleep of 60ms",
         ),
     }
 
 
 def graph_calls(m: Measurements) -> dict[str, Estimate]:
     """What launching a graph costs the host, and by how much a larger graph starts later."""
-    nodes = [(b, n) for b in m.bodies() if b not in SLOW_HOST for n in (100, 400, 800)]
+    nodes = [(b, n) for b in m.bodies() for n in (100, 400, 800)]
     host = theil_sen([(n, m.body(b, "host_busy", n)) for b, n in nodes])
     left = [abs(m.body(b, "host_busy", n) - host.at(n)) for b, n in nodes]
     waits = [(n, m.body(b, "e2e", n) - m.body(b, "pipelined", n)) for b, n in nodes]
     late = theil_sen(waits)
-    whose = f"Theil-Sen over all bodies but {' and '.join(SLOW_HOST)} (slow host)"
+    whose = "Theil-Sen over all bodies"
     residual = f"median {np.median(left):.3f}us, max {max(left):.3f}us of {len(left)} rows"
     return {
-        "graph_launch_call": Estimate(host.intercept, f"micro2 host_busy over nodes, intercept: {whose}", residual),
+        "graph_launch_call": Estimate(
+            host.intercept, f"device graph_launch, host_busy over nodes, intercept: {whose}", residual
+        ),
         "graph_launch_call_per_1000_nodes": Estimate(
-            1000 * host.slope, f"micro2 host_busy over nodes, slope: {whose}", residual
+            1000 * host.slope, f"device graph_launch, host_busy over nodes, slope: {whose}", residual
         ),
         "graph_launch_latency_per_1000_nodes": Estimate(
             max(0.0, 1000 * (late.slope - host.slope)),
-            f"micro2 e2e minus pipelined over nodes, slope: {whose}; minus graph_launch_call_per_1000_nodes",
+            f"device e2e minus pipelined over nodes, slope: {whose}; minus graph_launch_call_per_1000_nodes",
             f"median {np.median([abs(wait - late.at(n)) for n, wait in waits]):.3f}us of {len(waits)} rows",
         ),
     }
@@ -159,10 +155,10 @@ def graph_calls(m: Measurements) -> dict[str, Estimate]:
 def wakes(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
     """Latencies to an idle device and wake-ups of the host: measured are sums of the two, an anchor splits them."""
     per_1000 = known["graph_launch_latency_per_1000_nodes"].value
-    spin, blocking = m.micro2["wake"]["spin"], m.micro2["wake"]["blocking"]
+    spin, blocking = m.device["wake"]["spin"], m.device["wake"]["blocking"]
     device = _median(
         (m.chain(op, "eager_e2e", 1) - m.chain_slope(op, "eager_host") - m.duration(op) - LAUNCH_LATENCY for op in OPS),
-        "micro chains of 1: eager_e2e minus the host's slope an op, the kernel and launch_latency, median of three ops",
+        "device chains of 1: eager_e2e minus the host's slope an op, the kernel, launch_latency; median of three ops",
     )
     graphs = _median(
         (
@@ -175,7 +171,7 @@ def wakes(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
             for op in OPS
             for n in (1, 100)
         ),
-        "micro chains of 1 and 100: graph_e2e minus the row's own call (replay_host_busy, the host drifts),"
+        "device chains of 1 and 100: graph_e2e minus the row's own call (replay_host_busy, the host drifts),"
         " graph_launch_latency_per_1000_nodes, the kernels and wake_device, median of six",
     )
     beyond = m.duration("sleep5us") - 5
@@ -188,13 +184,13 @@ def wakes(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
         "copy_latency": Estimate(LAUNCH_LATENCY, "not in our tables: set equal to launch_latency"),
         "wake_spin": Estimate(
             spin[0] - less,
-            "micro2 wake.spin: lateness of an event wait after a sleep kernel, minus what launching one takes the host"
-            f" (micro chains 1 and 100), launch_latency and {beyond:.3f}us that the kernel takes beyond its cycles",
+            "device wake.spin: lateness of an event wait after a sleep kernel, minus what launching one takes the host"
+            f" (device chains 1 and 100), launch_latency and {beyond:.3f}us that the kernel takes beyond its cycles",
             f"p90 {spin[1] - spin[0]:.3f}us above",
         ),
         "wake_blocking": Estimate(
             blocking[0] - less,
-            "micro2 wake.blocking: as wake_spin",
+            "device wake.blocking: as wake_spin",
             f"p90 {blocking[1] - blocking[0]:.3f}us above",
         ),
         "wake_device": device,
@@ -203,31 +199,18 @@ def wakes(m: Measurements, known: dict[str, Estimate]) -> dict[str, Estimate]:
 
 
 def first_replay(m: Measurements) -> dict[str, Estimate]:
-    """What the first launch of an executable costs beyond any later one.
-
-    Two machines were measured, one with many sizes and repeats, one with a single sample a size, of which 1 and 100
-    may be used; they differ by a quarter, and their lines count the same.
-    """
-    many: dict[str, list[tuple[float, float]]] = {}
-    for row in m.families["first_replays"]:
-        many.setdefault(row["op"], []).append((row["nodes"], row["extra_us"]["p50"]))
-    single = {
-        op: [(n, m.chain(op, "first_replay_us", n) - m.chain(op, "graph_e2e", n)) for n in (1, 100)] for op in OPS
-    }
-    machines = [[theil_sen(points) for points in by_op.values()] for by_op in (many, single)]
-    intercept, slope = (
-        float(np.mean([np.mean([getattr(line, name) for line in lines]) for lines in machines]))
-        for name in Line.__slots__
-    )
-    points = [point for by_op in (many, single) for rows in by_op.values() for point in rows]
-    left = [abs(intercept + slope * n - us) for n, us in points]
-    source = (
-        "mean {} of the lines of families first_replays (p50 over 1 to 1000 nodes) and of micro chains of 1 and 100"
-    )
-    each = " and ".join(f"{1000 * np.mean([line.slope for line in lines]):.0f}us" for lines in machines)
+    """What the first launch of an executable costs beyond any later one: the mean of one line a kernel."""
+    by_op: dict[str, list[tuple[float, float]]] = {}
+    for row in m.host["first_replays"]:
+        by_op.setdefault(row["op"], []).append((row["nodes"], row["extra_us"]["p50"]))
+    lines = [theil_sen(points) for points in by_op.values()]
+    intercept, slope = (float(np.mean([getattr(line, name) for line in lines])) for name in Line.__slots__)
+    left = [abs(intercept + slope * n - us) for points in by_op.values() for n, us in points]
+    each = " and ".join(f"{1000 * line.slope:.0f}us" for line in lines)
     residual = f"{each} a thousand; median {np.median(left):.1f}us, max {max(left):.1f}us of {len(left)} rows"
+    source = "host first_replays: mean {} of the lines of each kernel, p50 over 1 to 1000 nodes"
     return {
-        "first_replay": Estimate(intercept, source.format("intercept"), residual),
+        "first_replay": Estimate(max(0.0, intercept), source.format("intercept"), residual),
         "first_replay_per_1000_nodes": Estimate(1000 * slope, source.format("slope"), residual),
     }
 
@@ -239,24 +222,24 @@ def threads(m: Measurements) -> dict[str, Estimate]:
     Python lost about 1 % to the launches beside it. So what launches are further apart than that interval counts to
     the interval, but for what a launch takes once the holder has let go.
     """
-    gil = m.families["gil"]
+    gil = m.host["gil"]
     spacings = [1e3 * float(d) for run in gil["runs"] for d in np.diff(run["during_at_ms"])]
     slower = _median((run["after_us"] - gil["alone_us"] for run in gil["runs"]), "")
     handoff = _median(
         (1e3 * run["first_after_ms"] - run["after_us"] for run in gil["runs"]),
-        "families gil: from the end of pure Python to the return of the other thread's first launch, minus a launch",
+        "host gil: from the end of pure Python to the return of the other thread's first launch, minus a launch",
     )
     launch = float(np.median([run["after_us"] for run in gil["runs"]]))
     return {
         "gil_switch_interval": _median(
             (spacing - handoff.value - launch for spacing in spacings),
-            "families gil: spacing of the launches of a thread beside one of pure Python, minus gil_handoff and a"
+            "host gil: spacing of the launches of a thread beside one of pure Python, minus gil_handoff and a"
             f" launch; the interpreter's own interval is {gil['switch_interval_s']:g}s",
         ),
         "gil_handoff": handoff,
         "other_thread_call": Estimate(
             max(0.0, slower.value),
-            "families gil: a launch from a second thread while the first waits, minus one of the first",
+            "host gil: a launch from a second thread while the first waits, minus one of the first",
             slower.residual,
         ),
     }
@@ -264,7 +247,7 @@ def threads(m: Measurements) -> dict[str, Estimate]:
 
 def _median(values: Iterable[float], source: str) -> Estimate:
     xs = list(values)
-    middle = float(np.median(xs))
+    middle = max(0.0, float(np.median(xs)))
     return Estimate(middle, source, f"max deviation {max(abs(x - middle) for x in xs):.3f}us of {len(xs)}")
 
 

@@ -26,13 +26,21 @@ from sim.studies.serving import ServingRun
 from sim.timeline.metrics import steady
 from sim.timeline.spans import FIELDS, Timeline
 
-FORWARD = ("embedding", "gemm", "norm", "rope", "kv_write", "attention", "combine", "elementwise")
+FORWARD = ("gemm", "gemm_long", "gemm_bias", "norm", "rope", "kv_write", "attention", "elementwise")
 AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
 WORK = ("receive", "schedule", "prepare", "process")
 ROWS = (2, 240)
 """Batches between which the scheduler's costs a row are taken."""
 LAYERS, STEPS, DEVICE_US = 16, 24, 600
-SMALL = {"hidden": 256, "heads": 4, "kv_heads": 2, "head_dim": 64, "intermediate": 512, "vocab": 1024}
+SMALL = {
+    "hidden": 256,
+    "heads": 4,
+    "kv_heads": 2,
+    "head_dim": 64,
+    "intermediate": 8192,  # so long that cuBLAS splits the sum over it, as in every model
+    "vocab": 131072,  # so many that torch's argmax takes several launches for them, as in every model
+    "qkv_bias": True,
+}
 clock: Callable[[], int] = time.perf_counter_ns
 
 
@@ -45,7 +53,8 @@ class Stopwatch:
     def __init__(self, *, device_us: float = 0.0) -> None:
         self.times: dict[str, list[int]] = defaultdict(list)
         self._own = min(_stamped(int) for _ in range(200))
-        self._busy = self.wrap("sleep", partial(sleep, cycles(device_us))) if device_us else None
+        self._sleep = partial(sleep, cycles(device_us)) if device_us else int
+        self._busy = self.wrap("sleep", self._sleep) if device_us else None
 
     def wrap(self, kind: str, call: Call) -> Call:
         """The same launch, timed."""
@@ -57,6 +66,17 @@ class Stopwatch:
             times.append(_stamped(call) - own)
 
         return timed
+
+    def only_busy(self, kind: str, call: Call) -> Call:
+        """The launch itself, behind the one that keeps the device busy where ``wrap`` puts it."""
+        if kind != "argmax":
+            return call
+
+        def busy() -> None:
+            self._sleep()
+            call()
+
+        return busy
 
     def a_step(self, kinds: Iterable[str]) -> int:
         """What the launches of these kinds take together in one step."""
@@ -85,8 +105,7 @@ def _run(rows: int) -> TorchRun:
         f"engine.buckets=[{rows}]",
     ]
     serving = ServingRun.of(load_scenario("decode-llama-3.1-8b", sets))
-    shape = ModelShape.model_validate({"name": "small", "layers": LAYERS if rows == ROWS[0] else 1, **SMALL})
-    run = TorchRun.of(replace(serving, model=shape), "cuda" if torch.cuda.is_available() else "cpu")
+    run = TorchRun.of(replace(serving, model=_small(LAYERS if rows == ROWS[0] else 1)), _device())
     run.run("overlap-graph")  # compiles, captures and warms up
     run.run("overlap-eager")
     return run
@@ -103,8 +122,8 @@ def measure() -> dict[str, int]:
     work = []
     for rows in ROWS:
         watch = Stopwatch(device_us=DEVICE_US)
-        timeline = _timed(_run(rows), "overlap-graph", watch)
-        work.append(_work(timeline, watch))
+        _timed(_run(rows), "overlap-graph", watch)
+        work.append(_work(_untimed(_run(rows), "overlap-graph", watch), watch))
         if rows == ROWS[0]:
             numbers |= {kind: typical(watch.times[kind]) for kind in AROUND}
     few, many = ROWS
@@ -115,8 +134,40 @@ def measure() -> dict[str, int]:
     return numbers
 
 
+def measure_prefill() -> dict[str, int]:
+    """What only prefill steps launch, by kind; not part of ``measure``, whose numbers are few."""
+    watch = Stopwatch()
+    run = _prefilling()
+    run.wrap = watch.wrap
+    run.run("overlap-eager")
+    return {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
+
+
+@cache
+def _prefilling() -> TorchRun:
+    sets = ["workload.rate=2000/s", "workload.requests=20", "workload.context=64", "workload.output_tokens=2"]
+    serving = ServingRun.of(load_scenario("decode-llama-3.1-8b", sets))
+    run = TorchRun.of(replace(serving, model=_small(1)), _device())
+    run.run("overlap-eager")
+    return run
+
+
+def _small(layers: int) -> ModelShape:
+    return ModelShape.model_validate({"name": "small", "layers": layers, **SMALL})
+
+
+def _device() -> str:
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 def _timed(run: TorchRun, mode: str, watch: Stopwatch) -> Timeline:
     run.wrap = watch.wrap
+    return run.run(mode)
+
+
+def _untimed(run: TorchRun, mode: str, watch: Stopwatch) -> Timeline:
+    """The same run with no launch timed, whose watching would pass for the scheduler's work."""
+    run.wrap = watch.only_busy
     return run.run(mode)
 
 

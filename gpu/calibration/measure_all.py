@@ -1,115 +1,140 @@
-"""Everything that is measured on one CUDA GPU and its host: ``python -m gpu.calibration.measure_all OUT_DIR``.
+"""Everything that a profile of one CUDA GPU and its host is fitted to.
 
-Writes ``families.json``, again after every part, in a process that never profiles; then runs the profiler, our own
-scheduler and our own server in processes of their own, which write ``profiled.json``, ``scheduler.json`` and
-``server.json``. Times are microseconds.
+``python -m gpu.calibration.measure_all FOLDER`` writes ``host.json``, ``device.json``, ``kernels.json``,
+``layers.json`` and ``engine.json``, each as soon as it is measured, in a process that never profiles; the profiler runs
+in a process of its own, which writes ``profiled.json``. Times are microseconds, those of ``engine.json`` nanoseconds.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import platform
 import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from gpu.calibration import in_process
 from gpu.calibration.clock import DEV, cycles_per_us
-from gpu.calibration.measure_attention import decode_attentions, prefill_attentions
-from gpu.calibration.measure_engine import engine_kernels
+from gpu.calibration.measure_device import device
 from gpu.calibration.measure_host import first_replays, gil, host_calls, streams, synchronization
-from gpu.calibration.measure_kernels import gemms, small_kernels
-from gpu.calibration.provenance import cpu_model
+from gpu.calibration.measure_kernels import kernels
+from gpu.calibration.measure_layers import INPUT_WIDTH, layers
+from gpu.calibration.provenance import provenance
+from gpu.model.llama import TILE
+from sim.timeline.chrome import replacing
 
-PARTS: dict[str, Callable[[], Any]] = {
+COMMAND = "overlapsim calibrate --on cuda"
+SETTLE = 1.0
+ENGINE_RUNS = 5
+"""How often the engine's costs are taken at a time, three times over the campaign."""
+Progress = Callable[[str, float], None]
+"""Told what is being measured, and which share of the whole is done."""
+SHARES = {"host": 0.1, "device": 0.1, "kernels": 0.05, "layers": 0.65, "profiled": 0.1}
+
+
+def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> list[str]:
+    """Measure into a folder; the names of what failed. A part's error stands in the file in place of its table."""
+    folder.mkdir(parents=True, exist_ok=True)
+    campaign = _Campaign(folder)
+    cycles_per_us()
+    x = torch.zeros(1024, device=DEV)
+    for _ in range(3000):
+        x.add_(1)
+    runs: list[dict[str, int]] = []
+    done = 0.0
+
+    def engine() -> None:
+        in_process.measure()
+        time.sleep(SETTLE)  # a host that has just freed gigabytes is slow for a while
+        runs.extend(in_process.measure() for _ in range(ENGINE_RUNS))
+
+    progress("host", done)
+    with campaign.file("host") as tables:
+        for name, part in HOST.items():
+            campaign.table(tables, name, part)
+        campaign.table(tables, "host_calls_again", host_calls)
+    done += SHARES["host"]
+    with campaign.file("engine") as tables:
+        engine()
+        progress("device", done)
+        with campaign.file("device") as more:
+            campaign.table(more, "", device)
+        done += SHARES["device"]
+        progress("kernels", done)
+        with campaign.file("kernels") as more:
+            campaign.table(more, "", kernels)
+        done += SHARES["kernels"]
+        engine()
+        with campaign.file("layers") as more:
+            more |= {"row_tile": TILE, "input_width": INPUT_WIDTH, "rows": []}
+            for row, share in layers():
+                more["rows"].append(row)
+                progress(
+                    f"layers of {row['model']}, {row['phase']} of {row['rows']} rows", done + share * SHARES["layers"]
+                )
+        done += SHARES["layers"]
+        engine()
+        tables |= {"runs": runs}
+        campaign.table(tables, "prefill", in_process.measure_prefill)
+    progress("profiled", done)
+    command = [sys.executable, "-m", "gpu.calibration.measure_profiled", str(folder)]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603  # our own module
+        campaign.failed.append("profiled")
+    return campaign.failed
+
+
+HOST: dict[str, Callable[[], Any]] = {
     "host_calls": host_calls,
     "synchronization": synchronization,
     "gil": gil,
     "streams": streams,
     "first_replays": first_replays,
-    "small": small_kernels,
-    "engine": engine_kernels,
-    "gemm": gemms,
-    "attention_prefill": prefill_attentions,
-    "attention_decode": decode_attentions,
-    "host_calls_again": host_calls,
 }
-PROCESSES = (
-    "gpu.calibration.measure_profiled",
-    "gpu.calibration.measure_scheduler",
-    "gpu.calibration.measure_server",
-)
 
 
-def measure(out: Path) -> list[str]:
-    """Measure into a folder; the names of what failed. A part's error stands in the file in place of its table."""
-    result: dict[str, Any] = {"provenance": _provenance()}
-    failed: list[str] = []
-    _warm_up()
-    for name, part in PARTS.items():
-        start = time.perf_counter()
+class _Campaign:
+    def __init__(self, folder: Path) -> None:
+        self.failed: list[str] = []
+        self._folder = folder
+        self._about = provenance(COMMAND) | {"cycles_per_us": cycles_per_us()}
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[dict[str, Any]]:
+        """The tables of a file, written when they are complete."""
+        tables: dict[str, Any] = {"provenance": self._about}
+        yield tables
+        with replacing(self._folder / f"{name}.json") as path:
+            path.write_text(json.dumps(tables))
+
+    def table(self, tables: dict[str, Any], name: str, part: Callable[[], Any]) -> None:
+        """Measure a table, or all of a file's when it has no name."""
         try:
-            result[name] = part()
+            found = part()
         except Exception as error:  # noqa: BLE001  # the other parts are worth having
             traceback.print_exc()
-            result[name] = {"error": repr(error)}
-            failed.append(name)
-        _report(name, start)
-        _write(out, result)
-    for module in PROCESSES:
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", module, str(out)], check=False)  # noqa: S603  # our own modules
-        if done.returncode:
-            result[module] = {"error": f"exit status {done.returncode}"}
-            failed.append(module)
-        _report(module, start)
-    _write(out, result)
-    return failed
+            found = {"error": repr(error)}
+            self.failed.append(name)
+        if name:
+            tables[name] = found
+        else:
+            tables |= found
 
 
 def main() -> None:
     """Measure into the folder that is named on the command line; exit status 1 when anything failed."""
-    out = Path(sys.argv[1])
-    out.mkdir(parents=True, exist_ok=True)
-    if failed := measure(out):
+    start = time.perf_counter()
+
+    def told(what: str, done: float) -> None:
+        print(f"{time.perf_counter() - start:6.1f} s {done:4.0%} {what}", flush=True)
+
+    if failed := measure(Path(sys.argv[1]), told):
         sys.exit(f"failed: {', '.join(failed)}")
-
-
-def _provenance() -> dict[str, Any]:
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    driver = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  # a constant command
-    return {
-        "gpu": torch.cuda.get_device_name(),
-        "driver": driver.stdout.strip(),
-        "cuda": torch.version.cuda,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "cpu": cpu_model(),
-        "cores": os.cpu_count(),
-        "date": time.strftime("%Y-%m-%d"),
-        "command": "python -m gpu.calibration.measure_all OUT_DIR",
-        "cycles_per_us": cycles_per_us(),
-    }
-
-
-def _warm_up() -> None:
-    x = torch.zeros(1024, device=DEV)
-    for _ in range(3000):
-        x.add_(1)
-
-
-def _report(name: str, start: float) -> None:
-    print(name, round(time.perf_counter() - start, 1), "s", flush=True)
-
-
-def _write(out: Path, result: dict[str, Any]) -> None:
-    (out / "families.json").write_text(json.dumps(result))
 
 
 if __name__ == "__main__":

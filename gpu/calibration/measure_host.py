@@ -65,7 +65,7 @@ def host_calls() -> dict[str, Any]:
         "fill": lambda: pos.fill_(0),
         "h2d_pinned": lambda: dst.copy_(pinned, non_blocking=True),
         "d2h_pinned": lambda: pinned.copy_(dst, non_blocking=True),
-        "event_record": ev.record,
+        "event_record": partial(ev.record, torch.cuda.current_stream()),
         "stream_wait": lambda: stream.wait_event(ev),
         "event_query": ev.query,
         "replay": graph.replay,

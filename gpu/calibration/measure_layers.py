@@ -1,4 +1,4 @@
-"""Kernels as a model runs them: each one's duration between its neighbours, ``python -m gpu.calibration.measure_layers``.
+"""Kernels as a model runs them: each one's duration between its neighbours.
 
 A kernel that follows its like is up to a microsecond faster than between others, whose instructions and data it finds
 in the caches instead of its own. So a few layers are captured as a graph, whole and with one kind of kernel left out:
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from functools import partial
+from itertools import chain
 from typing import Any
 
 import torch
@@ -23,27 +24,34 @@ from gpu.model.weights import random_weights
 from scenarios.loader import load_model
 from scenarios.model import ModelShape
 
-MODELS = {"llama-3.1-8b": 4, "llama-3.2-1b": 5, "qwen2.5-0.5b": 10, "qwen3-0.6b": 10}
-"""Models, and how many of their layers: more weights than the L2 holds four times."""
+MODELS = {"llama-3.1-8b": 4, "llama-3.2-1b": 6, "qwen2.5-0.5b": 10, "qwen3-0.6b": 10}
+"""Models, and how many of their layers (even): more weights than the L2 holds four times."""
 ROWS = (2, 3, 6, 12, 20, 28, 36, 44, 52, 60, 76, 92, 108, 124, 140, 156, 172, 188, 204, 220, 236, 252, 268, 316)
 CONTEXTS = (96, 192, 384, 768, 1536, 3072, 6144)
 BASE = 768
 PROMPTS = (24, 96, 384, 768, 1536, 3072, 6144)
 REPEATS = 5
-TRAIN = 2000.0
+TRAIN = 6000.0
 """Microseconds of replays that are timed at once."""
 DECODE = ("qkv", "rope", "kv_write", "attention", "combine", "o", "norm", "gate_up", "silu", "down", "norm")
 PREFILL = ("qkv", "rope", "kv_write", "attention", "o", "norm", "gate_up", "silu", "down", "norm")
 """What a layer launches, in order."""
+INPUT_WIDTH = TABLE + max(CONTEXTS) // PAGE
+"""Columns of the table of inputs."""
 Row = dict[str, Any]
 
 
-def layers() -> Iterator[Row]:
-    """One row a model and number of rows, as they are measured; decode first, then prefill of one prompt."""
+def layers() -> Iterator[tuple[Row, float]]:
+    """One row a model and number of rows, as they are measured, and the share of all that is done by then.
+
+    Of each model decode comes first, then prefill of one prompt.
+    """
+    done, every = 0, len(MODELS) * (len(ROWS) + len(PROMPTS))
     for name, count in MODELS.items():
-        shape = load_model(name).model_copy(update={"layers": count})
-        yield from _Bench(shape).decode()
-        yield from _Bench(shape).prefill()
+        bench = _Bench(load_model(name).model_copy(update={"layers": count}))
+        for row in chain(bench.decode(), bench.prefill()):
+            done += 1
+            yield row, done / every
         torch.cuda.empty_cache()
 
 
@@ -53,7 +61,9 @@ class _Bench:
     def __init__(self, shape: ModelShape) -> None:
         self._shape = shape
         self._streams = Streams.new()
-        self._pages = max(CONTEXTS) // PAGE
+        free = torch.cuda.mem_get_info()[0]
+        self._contexts = [c for c in CONTEXTS if c * max(ROWS) * shape.kv_bytes_per_token < free // 2 or c <= BASE]
+        self._pages = max(self._contexts) // PAGE
         self._weights = random_weights(shape, torch.device(DEV), BF16, positions=max(CONTEXTS) + 1)
         self._sampled = torch.zeros(max(ROWS), dtype=torch.int64, device=DEV)
         self._future = torch.zeros(4096, dtype=torch.int64, device=DEV)
@@ -67,9 +77,9 @@ class _Bench:
         most = max(ROWS)
         model = self._model((most * self._pages + 1) * PAGE, most, most)
         table = torch.randperm(most * self._pages, device=DEV).to(torch.int32).view(most, self._pages) + 1
-        placed = torch.zeros(most, TABLE + self._pages, dtype=torch.int32, device=DEV)
+        placed = torch.zeros(most, INPUT_WIDTH, dtype=torch.int32, device=DEV)
         staged = torch.zeros_like(placed)
-        placed[:, TABLE:] = table
+        placed[:, TABLE : TABLE + self._pages] = table
         placed[:, TOKEN] = torch.randint(0, self._shape.vocab, (most,), device=DEV)
         placed[:, FUTURE] = torch.arange(most, device=DEV)
         staged.copy_(placed)
@@ -88,7 +98,7 @@ class _Bench:
             row = self._row("decode", rows, self._times(calls, parts, more))
             whole = self._capture(calls)
             row["contexts"] = []
-            for context in CONTEXTS:
+            for context in self._contexts:
                 self._at(placed, context, table)
                 row["contexts"].append([context, _medians({"": whole})[""]])
             yield row
@@ -105,7 +115,8 @@ class _Bench:
             meta[:, LENGTH] = meta[:, POSITION] + 1
             starts = torch.tensor([0, length], dtype=torch.int32, device=DEV)
             ends = torch.tensor([length - 1], dtype=torch.int32, device=DEV)
-            calls = model.prefill(meta, lambda these=Prompts((length,), starts, ends): these)  # type: ignore[misc]
+            prompts = Prompts((length,), starts, ends)
+            calls = model.prefill(meta, partial(_same, prompts))
             yield self._row("prefill", length, self._times(calls, self._parts(calls, PREFILL), {}))
 
     def _row(self, phase: str, rows: int, times: Row) -> Row:
@@ -154,6 +165,10 @@ def _medians(graphs: dict[str, torch.cuda.CUDAGraph]) -> dict[str, float]:
 def _train(graph: torch.cuda.CUDAGraph, count: int) -> float:
     graph.replay()
     return elapsed(lambda: [graph.replay() for _ in range(count)]) / count
+
+
+def _same(prompts: Prompts) -> Prompts:
+    return prompts
 
 
 def _without(calls: Calls, names: Iterable[str], left_out: set[str]) -> Calls:

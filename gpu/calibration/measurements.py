@@ -1,7 +1,4 @@
-"""The tables of a folder of measurements, in microseconds, as a fit reads them.
-
-Of the chains of kernels only those of 1 and 100 kernels can be read: the others are kept to test predictions against.
-"""
+"""The tables of a folder of measurements, in microseconds, as a fit reads them."""
 
 from __future__ import annotations
 
@@ -10,14 +7,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from scenarios.errors import Problem, ScenarioError
+
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """The parsed files of a folder of results."""
+    """The parsed files of a folder of results; each is written by the measuring module of its name."""
 
-    micro: dict[str, Any]
-    micro2: dict[str, Any]
-    families: dict[str, Any]
+    host: dict[str, Any]
+    device: dict[str, Any]
+    kernels: dict[str, Any]
+    layers: dict[str, Any]
+    engine: dict[str, Any]
     profiled: dict[str, Any]
 
     def duration(self, op: str) -> float:
@@ -25,14 +26,8 @@ class Measurements:
         return float(self.profiled[f"{op}_stream"]["dur"]["p50"])
 
     def chain(self, op: str, column: str, n: int) -> float:
-        """A column (its median, if it is a distribution) of the chain of ``n`` such kernels.
-
-        Raises `ValueError` for any ``n`` but 1 and 100.
-        """
-        if n not in (1, 100):
-            raise ValueError(f"the chain of {n} kernels is held out")
-        row = next(r for r in self.micro["chains"] if r["op"] == op and r["n"] == n)
-        return float(row[column]["median_us"] if isinstance(row[column], dict) else row[column])
+        """A column of the chain of ``n`` such kernels, 1 or 100."""
+        return float(next(r[column] for r in self.device["chains"] if r["op"] == op and r["n"] == n))
 
     def chain_slope(self, op: str, column: str) -> float:
         """Microseconds a kernel between chains of 1 and 100."""
@@ -40,11 +35,11 @@ class Measurements:
 
     def bodies(self) -> list[str]:
         """Names of the measured graph bodies."""
-        return list(dict.fromkeys(r["body"] for r in self.micro2["graph_launch"]))
+        return list(dict.fromkeys(r["body"] for r in self.device["graph_launch"]))
 
     def body(self, name: str, column: str, n: int) -> float:
         """A column of the graph of ``n`` times this body."""
-        return float(next(r[column] for r in self.micro2["graph_launch"] if r["body"] == name and r["n"] == n))
+        return float(next(r[column] for r in self.device["graph_launch"] if r["body"] == name and r["n"] == n))
 
     def body_slope(self, name: str) -> float:
         """Microseconds an iteration of a graph body in back-to-back replays."""
@@ -52,5 +47,19 @@ class Measurements:
 
 
 def load(folder: Path) -> Measurements:
-    """Read the tables that a fit needs. Raises `OSError` when one is missing."""
-    return Measurements(**{name: json.loads((folder / f"{name}.json").read_text()) for name in Measurements.__slots__})
+    """Read the tables that a fit needs; raises ``ScenarioError`` for one that is missing or holds an error."""
+    found, problems = {}, []
+    for name in Measurements.__slots__:
+        path = folder / f"{name}.json"
+        if not path.exists():
+            problems.append(Problem(str(path), "", "no such file, expected what the calibration writes"))
+            continue
+        found[name] = json.loads(path.read_text())
+        problems += [
+            Problem(str(path), part, f"could not be measured: {table['error']}")
+            for part, table in found[name].items()
+            if isinstance(table, dict) and "error" in table
+        ]
+    if problems:
+        raise ScenarioError(problems)
+    return Measurements(**found)

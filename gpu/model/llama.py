@@ -84,7 +84,7 @@ class Llama:
             yield "norm", ops.add_norm(y, residual, layer.post_norm, x)
             yield "gemm", ops.linear(self._x[:tile], layer.gate_up, gate_up)
             yield "elementwise", ops.silu_mul(gate_up[:rows], active[:rows])
-            yield "gemm", ops.linear(active, layer.down, self._y[:tile])
+            yield "gemm_long", ops.linear(active, layer.down, self._y[:tile])
             yield "norm", ops.add_norm(y, residual, next_norm, x)
 
     def _attend(
@@ -94,11 +94,12 @@ class Llama:
         shape, ops, rows = self.weights.shape, self.ops, meta.shape[0]
         tile = tiled(rows)
         qkv, attended = self._qkv[:rows], self._attended[:rows]
-        yield "gemm", ops.linear(self._x[:tile], layer.qkv, self._qkv[:tile], layer.qkv_bias)
+        product = "gemm" if layer.qkv_bias is None else "gemm_bias"
+        yield product, ops.linear(self._x[:tile], layer.qkv, self._qkv[:tile], layer.qkv_bias)
         yield "rope", ops.rope(qkv, meta, self.weights.rotary, shape.heads, layer.qk_norms)
         yield "kv_write", ops.write_cache(qkv, meta, cache[0], cache[1], shape.heads)
         if prompts is None:
             yield from ops.decode_attention(qkv, meta, cache[0], cache[1], shape.heads, attended)
         else:
-            yield "attention", ops.prefill_attention(qkv, prompts, shape.heads, shape.kv_heads, attended)
+            yield "attention_prefill", ops.prefill_attention(qkv, prompts, shape.heads, shape.kv_heads, attended)
         yield "gemm", ops.linear(self._attended[:tile], layer.o, self._y[:tile])

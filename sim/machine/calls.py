@@ -68,16 +68,20 @@ class HostCosts:
         if isinstance(op, Replay):
             nodes = len(op.graph.kernels)
             api = c.graph_launch_call + c.graph_launch_call_per_1000_nodes * nodes // 1000
-            return Call("cudaGraphLaunch", 0, self.scaled(api))
+            return Call("cudaGraphLaunch", self._held("replay"), self.scaled(api))
         if isinstance(op, Copy):
-            held = self.framework.get("memcpy", 0)
-            return Call("cudaMemcpyAsync" if op.pinned else "cudaMemcpy", self.scaled(held), self.scaled(c.copy_call))
+            name = "cudaMemcpyAsync" if op.pinned else "cudaMemcpy"
+            return Call(name, self._held("memcpy"), self.scaled(c.copy_call))
         if isinstance(op, Record):
-            return Call("cudaEventRecord", 0, self.scaled(c.event_record_call))
+            return Call("cudaEventRecord", self._held("event_record"), self.scaled(c.event_record_call))
         if isinstance(op, WaitEvent):
-            return Call("cudaStreamWaitEvent", 0, self.scaled(c.event_wait_call))
+            return Call("cudaStreamWaitEvent", self._held("event_wait"), self.scaled(c.event_wait_call))
         assert isinstance(op, Think)
         return Call(op.name, self.scaled(op.ns), 0)
+
+    def _held(self, kind: str) -> int:
+        """What the framework adds to a call that launches no kernel; nothing unless it says so."""
+        return self.scaled(self.framework.get(kind, 0))
 
     def first_replay(self, op: Replay) -> int:
         """What the first launch of an executable adds to its call."""

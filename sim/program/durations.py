@@ -8,7 +8,7 @@ from scenarios.profile import Profile
 from sim.program.grid import grids, interpolate
 from sim.program.ops import Copy, Direction, Kernel
 
-DECODE = "attention_decode"
+DECODE, PREFILL = "attention_decode", "attention_prefill"
 
 
 class Durations:
@@ -48,15 +48,26 @@ class Durations:
             kernel = self._known[key] = Kernel(name, call, ns, self._kinds[kind].sm, flops, nbytes)
         return kernel
 
-    def attention(self, name: str, call: str, kind: str, *, flops: int, nbytes: int) -> Kernel:
-        """A kernel whose work changes with every step: the same price as ``kernel``, without remembering it."""
-        ns = max(1, round(self._roofline(kind, flops, nbytes) * self._scale))
-        return Kernel(name, call, ns, self._kinds[kind].sm, flops, nbytes)
+    def prefill_attention(
+        self, shape: tuple[int, int, int], prompts: tuple[int, ...], work: Callable[[int], tuple[int, int]]
+    ) -> Kernel:
+        """Causal attention of all prompts of a step, as one kernel; ``work`` of a length is operations and bytes.
+
+        Every prompt adds what it takes alone beyond the kernel's floor. That is too much where many are short: they
+        run side by side.
+        """
+        floor = self._kinds[PREFILL].floor
+        flops, nbytes = (sum(each) for each in zip(*map(work, prompts), strict=True))
+        alone = (self._ns(PREFILL, *work(length), length, shape) for length in prompts)
+        ns = floor + sum(max(0.0, each - floor) for each in alone)
+        return Kernel(
+            "prefill_attention", PREFILL, max(1, round(ns * self._scale)), self._kinds[PREFILL].sm, flops, nbytes
+        )
 
     def decode_attention(
         self, shape: tuple[int, int, int], rows: int, context: int, work: Callable[[int, int], tuple[int, int]]
     ) -> Kernel:
-        """One query a row over ``context`` tokens in all, split and combined, as one kernel.
+        """One query a row over ``context`` tokens in all, over parts of every row's context.
 
         ``shape`` is query heads, KV heads and head size. ``work`` of rows and context is operations and bytes; it is
         asked again for the edge of what was measured.

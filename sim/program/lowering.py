@@ -15,7 +15,8 @@ from sim.serving.batch import Phase as BatchPhase
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
 PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
-INPUTS_A_ROW = 16  # bytes: token, position, slot and length, 4 each
+INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 each
+INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
 
@@ -53,7 +54,7 @@ class TransformerLowering:
     ) -> None:
         self._engine = engine
         self._durations = durations
-        self._transformer = Transformer(model, durations, engine.grain)
+        self._transformer = Transformer(model, durations, engine.grain, engine.row_tile)
         self._free_slots = free_slots
         entering = engine.framework.by_kind.get("stream", 0)
         self._enter_stream = [Think(entering, "enter stream")] if entering else []
@@ -75,6 +76,8 @@ class TransformerLowering:
                 main += copies
         if overlap and not self._free_slots:
             main.append(self._move("resolve", 2 * self._input_bytes(batch)))
+            if batch.prompts:  # what stands behind the rows is put into place by a copy
+                main.append(self._move("store", 2 * INPUTS_A_PROMPT * batch.rows))
         main += self._compute(batch, rows, parts)
         if "store" in parts and not self._free_slots:
             main.append(self._move("store", 2 * rows * TOKEN_BYTES))
@@ -90,7 +93,9 @@ class TransformerLowering:
         return pieces
 
     def _input_bytes(self, batch: Batch) -> int:
-        return batch.tokens * INPUTS_A_ROW + 4 * -(-batch.context // PAGE)
+        if batch.prompts:
+            return batch.tokens * INPUTS_A_ROW + batch.rows * INPUTS_A_PROMPT
+        return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-batch.context // PAGE)
 
     def _inputs(self, batch: Batch) -> list[Op]:
         count = self._engine.input_copies

@@ -28,18 +28,22 @@ class Work:
 class Transformer:
     """Lowers a batch to the kernels of one forward pass and of sampling.
 
-    Two grains. ``engine``: what a serving engine launches, 10 kernels a layer. Normalization adds the residual on the
+    Two grains. ``engine``: what a serving engine launches, 11 kernels a layer. Normalization adds the residual on the
     way, rotary embedding normalizes queries and keys first where the model has such norms, and cache write and
     activation are one kernel each. ``pytorch``: what eager PyTorch modules launch, one kernel an operation, 40 a layer
-    (6 more with query and key norms, 3 more with biases). In prefill each prompt has an attention kernel of its own.
-    Matrix products and attention are the same kernels in both, except that the projections are separate in the second.
-    Weights are read once a step; activations count too.
+    (6 more with query and key norms, 3 more with biases). Decode attention is two kernels, over parts of contexts and
+    over the parts; in prefill one kernel serves all prompts. Matrix products and attention are the same kernels in
+    both grains, except that the projections are separate in the second. Weights are read once a step; activations
+    count too. ``tile``: matrix products compute whole tiles of so many rows. Calls are told apart where their host
+    costs differ: a product with a bias, and the one that sums over the MLP's width, which cuBLAS splits into two
+    launches (``gemm_long``).
     """
 
-    def __init__(self, shape: ModelShape, durations: Durations, grain: str) -> None:
+    def __init__(self, shape: ModelShape, durations: Durations, grain: str, tile: int = 1) -> None:
         self.shape = shape
         self.durations = durations
         self.grain = grain
+        self.tile = tile
 
     def forward(self, work: Work) -> tuple[Kernel, ...]:
         """All kernels from the embedding to the logits."""
@@ -55,7 +59,7 @@ class Transformer:
             kernels += attention
             kernels += body[hole:]
         kernels += self._norm(work.tokens, "final_norm")
-        if work.sampled != work.tokens:
+        if work.prompts:
             kernels.append(self._elementwise(work.sampled, shape.hidden, "last_tokens", reads=1, call="index"))
         kernels.append(self._gemm("lm_head", work.sampled, shape.vocab, shape.hidden))
         return tuple(kernels)
@@ -71,11 +75,10 @@ class Transformer:
         nbytes = 2 * tokens * hidden * self.shape.dtype_bytes
         return self.durations.kernel("embedding", "embedding", "embedding", nbytes=nbytes, rows=tokens, shape=(hidden,))
 
-    def _gemm(self, name: str, rows: int, n: int, k: int) -> Kernel:
+    def _gemm(self, name: str, rows: int, n: int, k: int, call: str = "gemm") -> Kernel:
+        rows = -(-rows // self.tile) * self.tile
         nbytes = (n * k + rows * (n + k)) * self.shape.dtype_bytes
-        return self.durations.kernel(
-            name, "gemm", "gemm", flops=2 * rows * n * k, nbytes=nbytes, rows=rows, shape=(n, k)
-        )
+        return self.durations.kernel(name, call, "gemm", flops=2 * rows * n * k, nbytes=nbytes, rows=rows, shape=(n, k))
 
     def _elementwise(self, rows: int, width: int, name: str, *, reads: int, call: str = "elementwise") -> Kernel:
         nbytes = (reads + 1) * rows * width * self.shape.dtype_bytes
@@ -107,15 +110,20 @@ class Transformer:
 
     def _attention(self, work: Work) -> Iterator[Kernel]:
         shape = self.shape
+        heads = (shape.heads, shape.kv_heads, shape.head_dim)
         if work.rows:
-            heads = (shape.heads, shape.kv_heads, shape.head_dim)
             yield self.durations.decode_attention(heads, work.rows, work.context, self._decode_work)
-        for length in work.prompts:
-            nbytes = 2 * length * (shape.q_size + shape.kv_size) * shape.dtype_bytes
-            flops = 2 * length * length * shape.q_size  # causal: half of the full square
-            yield self.durations.attention(
-                "prefill_attention", "attention", "attention_prefill", flops=flops, nbytes=nbytes
+            nbytes = 2 * work.rows * shape.q_size * shape.dtype_bytes
+            yield self.durations.kernel(
+                "combine", "combine", "attention_combine", nbytes=nbytes, rows=work.rows, shape=(shape.q_size,)
             )
+        if work.prompts:
+            yield self.durations.prefill_attention(heads, work.prompts, self._prefill_work)
+
+    def _prefill_work(self, length: int) -> tuple[int, int]:
+        """Operations and bytes of one prompt's causal attention to itself, half of the full square."""
+        shape = self.shape
+        return 2 * length * length * shape.q_size, 2 * length * (shape.q_size + shape.kv_size) * shape.dtype_bytes
 
     def _decode_work(self, rows: int, context: int) -> tuple[int, int]:
         """Operations and bytes of one query a row over this many tokens in all."""
@@ -144,7 +152,8 @@ class Transformer:
         """One layer as a serving engine launches it; None stands for attention."""
         s = self.shape
         yield self._fused_norm(tokens, s.hidden, "input_norm")
-        yield self._gemm("qkv_proj", tokens, s.q_size + 2 * s.kv_size, s.hidden)
+        with_bias = "gemm_bias" if s.qkv_bias else "gemm"
+        yield self._gemm("qkv_proj", tokens, s.q_size + 2 * s.kv_size, s.hidden, with_bias)
         yield self._rope(tokens)
         yield self._kv_write(tokens)
         yield None
@@ -152,7 +161,7 @@ class Transformer:
         yield self._fused_norm(tokens, s.hidden, "post_attention_norm")
         yield self._gemm("gate_up_proj", tokens, 2 * s.intermediate, s.hidden)
         yield self._activation(tokens)
-        yield self._gemm("down_proj", tokens, s.hidden, s.intermediate)
+        yield self._gemm("down_proj", tokens, s.hidden, s.intermediate, "gemm_long")
 
     def _pytorch_layer(self, tokens: int) -> Iterator[Kernel | None]:
         """One layer as eager PyTorch modules launch it; None stands for attention."""

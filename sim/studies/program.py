@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,6 +14,7 @@ from sim.machine.constants import Constants
 from sim.machine.machine import Machine
 from sim.program.durations import Durations
 from sim.program.recipe import Recipe
+from sim.studies.host_numbers import with_host_numbers
 from sim.timeline.spans import Kind, Timeline
 
 
@@ -31,12 +33,14 @@ class ProgramMetrics:
     kernels: int
 
 
-def run_program(loaded: LoadedScenario, mode: str, seed: int = 0) -> Timeline:
-    """Run one mode of a program scenario."""
+def run_program(loaded: LoadedScenario, mode: str, seed: int = 0, numbers: Mapping[str, int] | None = None) -> Timeline:
+    """Run one mode of a program scenario; ``numbers`` are host times to use in place of the profile's."""
     program = loaded.scenario
     assert isinstance(program, Program)
-    framework = loaded.engine.framework
-    costs = HostCosts(Constants.of(loaded.profile), framework.by_kind, framework.default, scale=program.host.scale)
+    engine, constants = loaded.engine, Constants.of(loaded.profile)
+    if numbers is not None:
+        engine, constants = with_host_numbers(engine, constants, numbers)
+    costs = HostCosts(constants, engine.framework.by_kind, engine.framework.default, scale=program.host.scale)
     recipe = Recipe(Durations(loaded.profile, program.kernels.scale), graphs=mode == "graph")
     machine = Machine(costs, quantiles=loaded.profile.jitter.quantiles if program.host.jitter else None, seed=seed)
     warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}

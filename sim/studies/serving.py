@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from scenarios.engine import EnginePreset
@@ -24,6 +24,7 @@ from sim.serving.kv_cache import KVCache
 from sim.serving.policies import POLICIES
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
+from sim.studies.host_numbers import with_host_numbers
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
@@ -76,6 +77,11 @@ class ServingRun:
             scenario.host.scale,
             seed,
         )
+
+    def with_host_numbers(self, numbers: Mapping[str, int]) -> ServingRun:
+        """The same scenario on a host that takes these nanoseconds, by kind of launch and of work."""
+        engine, constants = with_host_numbers(self.engine, self.constants, numbers)
+        return replace(self, engine=engine, constants=constants)
 
     def with_workload(self, **changes: object) -> ServingRun:
         """The same scenario with some fields of its workload changed."""

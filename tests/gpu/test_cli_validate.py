@@ -38,7 +38,9 @@ def test_a_scenario_is_measured_beside_its_prediction(
     assert lines[0] == "Timers of 10 ms behind 6 ms of host work"
     assert lines[1].startswith("measured on emulated (")
     assert lines[3] == "sleep-overlap output_tokens=12"
-    assert lines[4].split() == ["serial-eager", "16.01", "ms", "-", "17.01", "ms", "0.00", "us", "-5.9%", "-"]
+    serial = lines[4].split()
+    assert (serial[0], *serial[3:4], *serial[-4:]) == ("serial-eager", "-", "0.00", "us", "-5.9%", "-")
+    assert round(float(serial[4]) - float(serial[1]), 2) == 1.0  # a tenth of 10 ms
     assert lines[5].split()[:1] + lines[5].split()[-3:] == ["overlap-eager", "1.60x", "1.55x", "helps"]
     assert lines[-1].startswith("worst: sleep-overlap output_tokens=12 ")
     assert lines[-1].endswith(": model.step")

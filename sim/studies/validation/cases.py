@@ -18,7 +18,7 @@ def case_of(
     """A mode's measurements, predicted with the shipped profile and with the host's costs of the same process."""
     loaded = configuration.loaded
     shipped = predict(loaded, mode, seed)
-    in_process = predict(loaded, mode, seed, host_numbers) if host_numbers and loaded.model is not None else None
+    in_process = predict(loaded, mode, seed, host_numbers) if host_numbers else None
     return Case(
         name=f"{configuration.name} {mode}",
         scenario=configuration.scenario,

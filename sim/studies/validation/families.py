@@ -26,7 +26,8 @@ def _kernel(name: str, call: str = "") -> Family:
 
 KERNELS = (
     (r"^(prefill_attention$|.*(fmha|flash|cutlassF|scaled_dot))", _kernel("attention_prefill", "attention")),
-    (r"^(decode_attention$|_?split_kernel|_?combine_kernel)", _kernel("attention_decode", "attention")),
+    (r"^(decode_attention$|_?split_kernel)", _kernel("attention_decode", "attention")),
+    (r"^_?combine(_kernel)?", _kernel("attention_combine", "combine")),
     (r"^(resolve$|_resolve_kernel)", Family("resolve", "kernels.gather", "resolve")),
     (r"^(store$|_store_kernel|.*index_copy)", Family("store", "kernels.gather", "store")),
     (r"^(embedding$|_embed_kernel)", _kernel("embedding")),
@@ -35,6 +36,7 @@ KERNELS = (
     (r"^(rope$|_rope_kernel)", _kernel("rope")),
     (r"^(kv_write$|_write_cache_kernel)", _kernel("kv_write")),
     (r"^(last_tokens$|.*index_elementwise)", Family("index", "kernels.elementwise", "index")),
+    (r"^down_proj$", _kernel("gemm", "gemm_long")),
     (r"^(.*_proj$|lm_head$|matmul |.*(gemm|gemv|nvjet|splitK|cublas|cutlass))", _kernel("gemm")),
     (r"^(sleep$|timer$|.*spin_kernel)", Family("sleep", "model.step", "sleep")),
     (r"^Memcpy DtoD", Family("device copy", "copies.d2d", "copy")),

@@ -100,7 +100,7 @@ def _launches_deviate_alike(pairs: Sequence[Pair]) -> bool:
 def _aligned(ours: Sequence[Item], theirs: Sequence[Item], lane: str) -> Iterator[Pair]:
     """Pairs of one lane in order, with what the lane's first span starts later by in the measured timeline.
 
-    Where one has more spans of a family in a row than the other (attention as two kernels), each row counts as one;
+    Where one has more spans of a family in a row than the other (a product as two kernels), each row counts as one;
     where the calls of a launch differ, or were not told apart, all of them do. A lane that was not measured at all, as
     a device without a profiler, is left out.
     """
@@ -134,6 +134,6 @@ def _joined(row: Sequence[Item]) -> Item:
     """A row of spans as one; where it holds several sorts of calls, none of them can be blamed alone."""
     first, last = row[0], row[-1]
     one = replace(first, length=last.at + last.length - first.at)
-    if len({item.family for item in row}) == 1:
+    if not first.on_host or len({item.family for item in row}) == 1:
         return one
     return replace(one, name=f"{len(row)} calls", priced_by=ALL_CALLS, gap_priced_by=ALL_CALLS)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
-from operator import methodcaller
 
 import numpy as np
 
@@ -42,14 +41,14 @@ def value_of(loaded: LoadedScenario, timeline: Timeline) -> int:
 def predict(
     loaded: LoadedScenario, mode: str, seed: int = 0, host_numbers: Mapping[str, int] | None = None
 ) -> Prediction:
-    """Simulate one mode, with the profile's host costs or, for serving, with those measured in the process."""
+    """Simulate one mode, with the profile's host costs or with those measured in the process."""
     if isinstance(loaded.scenario, Serving):
         run = ServingRun.of(loaded, seed)
         if host_numbers:
-            run = methodcaller("with_host_numbers", host_numbers)(run)
+            run = run.with_host_numbers(host_numbers)
         timeline = run.timeline(mode)
     else:
-        timeline = run_program(loaded, mode, seed)
+        timeline = run_program(loaded, mode, seed, host_numbers or None)
     return Prediction(value_of(loaded, timeline), _parts(loaded, timeline), timeline)
 
 

@@ -43,8 +43,10 @@ def test_the_parts_of_a_program_are_its_totals() -> None:
     loaded = load_scenario("launch-chain", ("count=3",))
     eager, graph = (predict(loaded, mode) for mode in loaded.modes)
     assert quantity_of(loaded) == "total"
+    framework = loaded.engine.framework
+    gemm = framework.by_kind.get("gemm", framework.default)
     assert eager.parts.device_ns == graph.parts.device_ns
-    assert eager.parts.launch_ns == 3 * (loaded.engine.framework.by_kind["gemm"] + 4335)
+    assert eager.parts.launch_ns == 3 * (gemm + loaded.profile.constants.launch_call.value)
     assert graph.parts.launch_ns < eager.parts.launch_ns
     assert eager.parts.host_ns == graph.parts.host_ns == 0
 
@@ -54,14 +56,20 @@ def test_host_numbers_price_the_second_prediction(monkeypatch: pytest.MonkeyPatc
         assert numbers == {"launch": 7}
         return replace(run, scale=2.0)
 
-    monkeypatch.setattr(ServingRun, "with_host_numbers", twice_as_slow, raising=False)
+    monkeypatch.setattr(ServingRun, "with_host_numbers", twice_as_slow)
     one = case_of(configuration(*FREE), "serial-eager", [17_000_000] * 5, {"launch": 7})
     assert one.predicted_in_process_ns is not None
     assert 22_000_000 < one.predicted_in_process_ns < 22_100_000  # 10 ms on the device, 2 x 6 on the host
     assert 16_000_000 < one.predicted_ns < 16_050_000
     assert one.in_process == {"launch": 7}
-    program = case_of(configuration(scenario="launch-chain"), "eager", [1], {"launch": 7})
-    assert program.predicted_in_process_ns is None
+
+
+def test_host_numbers_price_programs_too() -> None:
+    chain = configuration(scenario="launch-chain")
+    found = case_of(chain, "eager", [1], {"gemm": 40_000})
+    assert found.predicted_in_process_ns is not None
+    assert 4_000_000 < found.predicted_in_process_ns < 4_020_000  # a hundred launches
+    assert found.predicted_ns == case_of(chain, "eager", [1], {}).predicted_ns
 
 
 QWEN = "decode-qwen3-0.6b"

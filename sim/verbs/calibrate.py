@@ -1,0 +1,65 @@
+"""``overlapsim calibrate``: a profile of one's own machine."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from sim.verbs import DONE, NO
+from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+
+EXAMPLES = """\
+examples:
+  overlapsim calibrate --on cuda --out my-gpu.toml
+  overlapsim run decode-llama-3.1-8b --set hardware.profile=my-gpu.toml --set engine.preset=my-gpu-lean.toml
+"""
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb's options."""
+    verb = add_verb(verbs, "calibrate", "measure this machine and fit a profile to it (minutes)", calibrate, EXAMPLES)
+    verb.add_argument("--on", choices=["cuda"], required=True, help="what to measure: an NVIDIA GPU and its host")
+    verb.add_argument(
+        "--out",
+        type=Path,
+        metavar="FILE",
+        required=True,
+        help="the profile's .toml; engine presets with this host's costs (FILE-lean.toml, FILE-pytorch.toml) and the"
+        " raw measurements (FILE-measured/) come to lie beside it",
+    )
+
+
+def calibrate(arguments: argparse.Namespace) -> int:
+    """Measure, fit and write."""
+    from gpu.availability import require_gpu
+    from scenarios.errors import Problem, ScenarioError
+
+    out: Path = arguments.out
+    if out.suffix != ".toml" or not out.stem:
+        raise ScenarioError([Problem("--out", "", f"found {str(out)!r}, expected a name that ends in .toml")])
+    if out.is_dir() or not out.parent.is_dir():
+        raise ScenarioError([Problem("--out", "", f"{out} is not a place for a file")])
+    require_gpu("calibrate")
+
+    import sys
+
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+
+    from gpu.calibration.fit import write
+    from gpu.calibration.measure_all import measure
+    from gpu.calibration.measurements import load
+
+    raw = out.with_name(f"{out.stem}-measured")
+    columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("measuring", total=1.0)
+        failed = measure(raw, lambda what, done: bar.update(task, description=f"measuring {what}", completed=done))
+    if failed:
+        print(f"overlapsim: could not be measured: {', '.join(failed)}; {raw} holds the rest", file=sys.stderr)
+        return NO
+    written = write(out, load(raw))
+    with reader_may_leave():
+        print("wrote " + ", ".join(map(str, [*written, raw])), flush=True)
+        print(f"use them with --set hardware.profile={out} --set engine.preset={written[1]}", flush=True)
+    return DONE
