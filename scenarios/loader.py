@@ -64,6 +64,11 @@ class LoadedScenario:
     source: str
     digest: str
 
+    @property
+    def modes(self) -> tuple[str, ...]:
+        """The modes that the scenario is run in."""
+        return self.scenario.modes if isinstance(self.scenario, Program) else self.scenario.engine.modes
+
 
 def load_scenario(
     name_or_path: str | Path, overrides: Sequence[str] = (), model_config: str | Path | None = None

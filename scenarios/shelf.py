@@ -31,15 +31,18 @@ class Shelf:
             return find_file(name, beside)
         return self.folder / f"{name}.toml" if name in self.names() else None
 
-    def expected(self, name: str) -> str:
-        """Say what may stand where `name` was found: close shipped names, or a path."""
-        return f"a shipped {self.noun} ({nearest(name, self.names())}) or a path to a .toml file"
+    def expected(self, name: str, *others: "Shelf") -> str:
+        """Say what may stand where `name` was found: close shipped names, of `others` too, or a path."""
+        nouns = " or ".join(shelf.noun for shelf in (self, *others))
+        names = [known for shelf in (self, *others) for known in shelf.names()]
+        return f"a shipped {nouns} ({nearest(name, names)}) or a path to a .toml file"
 
 
 SCENARIOS = Shelf("scenario", _HERE / "library")
 MODELS = Shelf("model", _HERE / "models")
 PROFILES = Shelf("profile", _HERE / "hardware")
 ENGINES = Shelf("engine preset", _HERE / "engines")
+SUITES = Shelf("suite", _HERE / "suites")
 
 
 def find_file(name: str, beside: Path | None = None) -> Path | None:
@@ -65,6 +68,11 @@ def list_scenarios() -> list[tuple[str, str, str]]:
     """Name, kind and title of every shipped scenario."""
     trees = {name: read_toml(SCENARIOS.folder / f"{name}.toml", f"{name}.toml") for name in SCENARIOS.names()}
     return [(name, tree["kind"], tree["title"]) for name, tree in trees.items()]
+
+
+def list_suites() -> list[tuple[str, str]]:
+    """Name and title of every shipped suite."""
+    return [(name, read_toml(SUITES.folder / f"{name}.toml", f"{name}.toml")["title"]) for name in SUITES.names()]
 
 
 def list_models() -> list[str]:

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.studies.results import Results
+from sim.studies.validation.shipped import MeasuredScenario
 from sim.studies.why import BreakEven, Waterfall
 
 
@@ -20,8 +21,11 @@ class Printer(Console):
         raise BrokenPipeError
 
 
-def print_results(console: Console, results: Results) -> None:
-    """The table of all modes; for serving, the waterfall of the gain and the break-evens."""
+def print_results(console: Console, results: Results, hardware: MeasuredScenario | None = None) -> None:
+    """The table of all modes; for serving, the waterfall of the gain and the break-evens.
+
+    ``hardware`` adds a column of what the same run took on real hardware.
+    """
     loaded = results.loaded
     console.print(Text(loaded.scenario.title, style="bold"))
     profile = loaded.profile
@@ -32,7 +36,9 @@ def print_results(console: Console, results: Results) -> None:
     console.print(Text("predicted for " + ", ".join(what), style="dim"), soft_wrap=True)
     if results.changes:
         console.print(Text("with " + ", ".join(results.changes), style="dim"), soft_wrap=True)
-    console.print(_program_table(results.modes) if program else _serving_table(results))
+    console.print(_program_table(results.modes, hardware) if program else _serving_table(results, hardware))
+    if hardware is not None:
+        console.print(Text(hardware.source, style="dim"), soft_wrap=True)
     if results.waterfall is not None:
         console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
         if results.break_evens:
@@ -52,9 +58,9 @@ def break_even_sentence(points: list[BreakEven]) -> str:
     return "; ".join(point.text for point in points)
 
 
-def _serving_table(results: Results) -> Table:
+def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table:
     open_loop = results.loaded.scenario.workload.batch is None  # type: ignore[union-attr]
-    table = _table("mode", "step", "tokens/s", "device busy", "exposed host", "speedup")
+    table = _table("mode", "step", *_beside(hardware), "tokens/s", "device busy", "exposed host", "speedup")
     if open_loop:
         table.add_column("TTFT p50", justify="right")
         table.add_column("TPOT mean", justify="right")
@@ -62,6 +68,7 @@ def _serving_table(results: Results) -> Table:
         cells = [
             mode,
             time(found["step_us"]),
+            *_beside(hardware, mode),
             f"{found['tokens_per_s']:,.0f}" if found["tokens_per_s"] >= 10 else f"{found['tokens_per_s']:.3g}",
             f"{found['device_busy']:.1%}",
             time(found["exposed_host_us"]),
@@ -73,12 +80,30 @@ def _serving_table(results: Results) -> Table:
     return table
 
 
-def _program_table(modes: dict[str, dict[str, Any]]) -> Table:
-    table = _table("mode", "total", "host", "device", "launches", "kernels", "speedup")
+def _program_table(modes: dict[str, dict[str, Any]], hardware: MeasuredScenario | None) -> Table:
+    table = _table("mode", "total", *_beside(hardware), "host", "device", "launches", "kernels", "speedup")
     for mode, found in modes.items():
-        times = (time(found[key]) for key in ("total_us", "host_us", "device_us"))
-        table.add_row(mode, *times, f"{found['launches']:,}", f"{found['kernels']:,}", f"{found['speedup']:.2f}x")
+        total, *times = (time(found[key]) for key in ("total_us", "host_us", "device_us"))
+        table.add_row(
+            mode,
+            total,
+            *_beside(hardware, mode),
+            *times,
+            f"{found['launches']:,}",
+            f"{found['kernels']:,}",
+            f"{found['speedup']:.2f}x",
+        )
     return table
+
+
+def _beside(hardware: MeasuredScenario | None, mode: str | None = None) -> tuple[str, ...]:
+    """The column beside the predicted time: its header, or a mode's cell; nothing of what was not measured."""
+    if hardware is None:
+        return ()
+    if mode is None:
+        return ("measured",)
+    found = hardware.modes.get(mode)
+    return (f"{time(found.us)} +- {time(found.noise_us)}" if found else "-",)
 
 
 def _table(first: str, *others: str) -> Table:

@@ -10,7 +10,7 @@ from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
 
 def add(verbs: Verbs) -> None:
     """Add the verb's options."""
-    verb = add_verb(verbs, "list", "list the shipped scenarios, models, profiles and engines", list_shipped)
+    verb = add_verb(verbs, "list", "list the shipped scenarios, suites, models, profiles and engines", list_shipped)
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 
@@ -18,17 +18,19 @@ def list_shipped(arguments: argparse.Namespace) -> int:
     """Print what is shipped."""
     from scenarios import shelf
 
-    scenarios = shelf.list_scenarios()
+    scenarios, suites = shelf.list_scenarios(), shelf.list_suites()
     others = {"models": shelf.list_models(), "profiles": shelf.list_profiles(), "engines": shelf.list_engines()}
     if arguments.json:
         import json
 
         rows = [{"name": name, "kind": kind, "title": title} for name, kind, title in scenarios]
-        text = json.dumps({"scenarios": rows, **others}, indent=2)
+        shipped = {"scenarios": rows, "suites": [{"name": name, "title": title} for name, title in suites], **others}
+        text = json.dumps(shipped, indent=2)
     else:
         width = max(len(name) for name, _, _ in scenarios)
         lines = ["scenarios"]
         lines += [f"  {name:{width}}  {kind:8}  {title}" for name, kind, title in scenarios]
+        lines += ["suites", *(f"  {name:{width + 10}}  {title}" for name, title in suites)]
         lines += [f"{what}\n  {', '.join(names)}" for what, names in others.items()]
         text = "\n".join(lines)
     with reader_may_leave():

@@ -44,6 +44,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sim.studies.files import check_folder
     from sim.studies.report import Printer, print_results
     from sim.studies.results import modes_of, run_all
+    from sim.studies.validation.shipped import measured_scenario
 
     expectations = [Expectation.parse(text) for text in arguments.expect]
     if arguments.out is not None:
@@ -61,7 +62,7 @@ def run(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(results.as_json(), indent=2), flush=True)
         else:
-            print_results(Printer(width=None if sys.stdout.isatty() else 120), results)
+            print_results(Printer(width=None if sys.stdout.isatty() else 120), results, measured_scenario(loaded))
     if arguments.out is not None:
         from sim.studies.files import write_files
 

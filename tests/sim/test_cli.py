@@ -69,7 +69,7 @@ def test_list_names_everything_that_is_shipped(capsys: Capture) -> None:
 def test_list_as_json(capsys: Capture) -> None:
     assert main(["list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["scenarios", "models", "profiles", "engines"]
+    assert list(found) == ["scenarios", "suites", "models", "profiles", "engines"]
     titles = {row["name"]: (row["kind"], row["title"]) for row in found["scenarios"]}
     assert titles["sleep-overlap"] == ("serving", "Timers of 10 ms behind 6 ms of host work")
     assert "tiny" in found["models"]

@@ -73,7 +73,8 @@ def test_one_layer_of_eager_pytorch() -> None:
         "embedding", *(f"input_norm.{step}" for step in NORM), "q_proj", "k_proj", "v_proj",
         *(f"rope_q.{step}" for step in ROPE), *(f"rope_k.{step}" for step in ROPE), "kv_write", "kv_write",
         "decode_attention", "combine", "o_proj", "residual_attention",
-        *(f"post_attention_norm.{step}" for step in NORM), "gate_proj", "silu", "up_proj", "mul", "down_proj", "residual_mlp",
+        *(f"post_attention_norm.{step}" for step in NORM), "gate_proj", "silu",
+        "up_proj", "mul", "down_proj", "residual_mlp",
         *(f"final_norm.{step}" for step in NORM), "lm_head",
     ]  # fmt: skip
 

@@ -1,0 +1,1 @@
+"""Measures the cases of a suite on real hardware, beside their predictions."""

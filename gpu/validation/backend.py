@@ -1,0 +1,42 @@
+"""What a validation measures with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from gpu.session import On, Session, open_session
+from scenarios.loader import LoadedScenario
+from scenarios.suite import Configuration
+from sim.studies.validation.results_file import Case
+from sim.timeline.spans import Timeline
+
+HostNumbers = dict[str, int]
+
+
+@dataclass(frozen=True, slots=True)
+class Backend:
+    """How a scenario is made ready and how the host's costs are measured again in this process, a few numbers in ns.
+
+    ``spans`` runs a case once more in a process of its own that profiles; without it, only what the timed runs record
+    themselves can be compared span by span.
+    """
+
+    on: On
+    open_session: Callable[[LoadedScenario, On, int], Session]
+    measure_host: Callable[[On], HostNumbers]
+    spans: Callable[[Configuration, Case, int], Timeline] | None = None
+
+
+def backend_of(on: On) -> Backend:
+    """The backend that this name stands for."""
+    return Backend(on, open_session, _measure_host)
+
+
+def _measure_host(on: On) -> HostNumbers:
+    """The engine's host costs; an emulated device sleeps them, and a CPU's launches are its computing."""
+    if on != "cuda":
+        return {}
+    from gpu.calibration.in_process import measure  # noqa: PLC0415  needs torch
+
+    return measure()

@@ -1,0 +1,113 @@
+"""Measures the configurations of a suite, one after the other, and keeps each as soon as it is done.
+
+Nothing here profiles: what has been profiled once is slower for good.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gpu.validation.backend import Backend, HostNumbers
+from scenarios.suite import Configuration, Suite
+from sim.studies.validation.cases import case_of, is_finished
+from sim.studies.validation.predict import value_of
+from sim.studies.validation.results_file import Case, ResultsFile, write_results
+from sim.timeline.spans import Timeline
+
+Key = tuple[str, tuple[str, ...], str]
+
+
+@dataclass
+class Measurement:
+    """One configuration: every repeat's value by mode, the host's costs after each repeat, and the last timelines."""
+
+    values: dict[str, list[int]]
+    host_numbers: list[HostNumbers] = field(default_factory=list)
+    timelines: dict[str, Timeline] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """All cases, and the timelines of those that were measured now, by scenario, overrides and mode."""
+
+    results: ResultsFile
+    timelines: dict[Key, Timeline]
+
+
+def measure(
+    configuration: Configuration,
+    backend: Backend,
+    repeats: int,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda _: None,
+) -> Measurement:
+    """Every mode once to warm up, then all modes in turn, ``repeats`` times; ``progress`` is told of every run."""
+    loaded, modes = configuration.loaded, configuration.modes
+    measured = Measurement({mode: [] for mode in modes})
+    gc.collect()  # what predictions have left behind is not collected in a measured run
+    session = backend.open_session(loaded, backend.on, seed)
+    try:
+        for mode in modes:
+            session.run(mode)
+            progress(f"{configuration.name}: warm-up")
+        for number in range(1, repeats + 1):
+            for mode in modes:
+                timeline = session.run(mode)
+                measured.values[mode].append(value_of(loaded, timeline))
+                measured.timelines[mode] = timeline
+                progress(f"{configuration.name}: repeat {number} of {repeats}")
+            measured.host_numbers.append(backend.measure_host(backend.on))
+    finally:
+        session.close()
+    return measured
+
+
+def measure_suite(
+    suite: Suite,
+    backend: Backend,
+    provenance: dict[str, Any],
+    *,
+    repeats: int,
+    seed: int = 0,
+    path: Path | None = None,
+    done: Iterable[Case] = (),
+    progress: Callable[[str], None] = lambda _: None,
+) -> Outcome:
+    """Measure every configuration that ``done`` does not hold; after each, write all there is to ``path``."""
+    results = ResultsFile(provenance=provenance, cases=tuple(done))
+    timelines: dict[Key, Timeline] = {}
+    for configuration in suite.configurations:
+        if is_finished(configuration, results.cases):
+            continue
+        measured = measure(configuration, backend, repeats, seed, progress)
+        numbers = median_numbers(measured.host_numbers)
+        for mode, timeline in measured.timelines.items():
+            timelines[configuration.scenario, configuration.set, mode] = timeline
+        new = [case_of(configuration, mode, ns, numbers, seed) for mode, ns in measured.values.items()]
+        cases = (*(c for c in results.cases if c.configuration != new[0].configuration), *new)
+        drift = host_drift(case.in_process for case in cases)
+        results = ResultsFile(provenance={**results.provenance, "host_drift": drift}, cases=cases)
+        if path is not None:
+            write_results(path, results)
+    return Outcome(results, timelines)
+
+
+def median_numbers(repeats: list[HostNumbers]) -> HostNumbers:
+    """The median of each number over the repeats."""
+    names = dict.fromkeys(name for numbers in repeats for name in numbers)
+    return {name: round(float(np.median([numbers[name] for numbers in repeats if name in numbers]))) for name in names}
+
+
+def host_drift(numbers: Iterable[HostNumbers]) -> dict[str, float]:
+    """By number, the largest over the smallest of all configurations: how far the host drifted meanwhile."""
+    found: dict[str, list[int]] = {}
+    for one in numbers:
+        for name, ns in one.items():
+            found.setdefault(name, []).append(ns)
+    return {name: round(max(values) / max(1, min(values)), 3) for name, values in found.items()}

@@ -1,0 +1,36 @@
+"""Which runs are the same run, whatever they are called and predicted with."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+from scenarios.loader import LoadedScenario
+from scenarios.model import TimerModel
+from scenarios.scenario import Serving
+from sim.serving.buckets import Buckets
+
+PREDICTED_WITH = {"host", "framework", "title", "source", "buckets"}
+"""Fields of a preset that real hardware does not ask for; a timer's host costs it does: they are waited out."""
+
+
+def run_digest(loaded: LoadedScenario) -> str:
+    """Name what runs. Left out are title, modes, profile and host costs, which are not part of a run on real hardware.
+
+    Of a closed batch's buckets only the one that it is padded to counts, and of the scheduler's limits none.
+    """
+    scenario = loaded.scenario
+    own: dict[str, Any] = scenario.model_dump(mode="json", exclude={"title", "model", "hardware", "modes", "engine"})
+    if isinstance(scenario, Serving):
+        engine, batch = loaded.engine, scenario.workload.batch
+        own["knobs"] = engine.model_dump(mode="json", exclude=PREDICTED_WITH)
+        if batch is not None:
+            own["bucket"] = Buckets(engine.buckets).fit(batch)
+        else:
+            own["buckets"] = list(engine.buckets)
+            own["limits"] = scenario.engine.model_dump(include={"policy", "max_batch", "prefill_tokens"})
+        if isinstance(loaded.model, TimerModel):
+            own["host_costs"] = engine.host.model_dump(mode="json")
+    model = None if loaded.model is None else loaded.model.model_dump(mode="json")
+    return hashlib.sha256(json.dumps([own, model], sort_keys=True).encode()).hexdigest()[:12]

@@ -1,0 +1,134 @@
+"""What ``validate`` prints: a section a configuration, the scores, and the worst cases."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import groupby
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim.studies.report import time
+from sim.studies.validation.predictors import IN_PROCESS, SHIPPED, Predictor
+from sim.studies.validation.results_file import Case
+from sim.studies.validation.scores import Comparison, Score, error_of
+from sim.studies.validation.summary import Summary
+
+COLUMNS = (
+    ("mode", 17),
+    ("predicted", 9),
+    ("in-process", 10),
+    ("measured", 9),
+    ("noise", 8),
+    ("error", 6),
+    ("in-process", 10),
+    ("speedup", 7),
+    ("measured", 8),
+    ("verdict", 26),
+)
+LEFT = ("mode", "verdict")
+COUNTED = (
+    "counted: mean of what errors exceed half their noise; clear: comparisons whose measured effect exceeds its noise"
+)
+
+
+def print_summary(console: Console, summary: Summary) -> None:
+    """Print everything that a results file says."""
+    console.print(Text(summary.title, style="bold"))
+    console.print(Text(where(summary), style="dim"), soft_wrap=True)
+    console.print(Text(_header(), style="bold"))
+    for _, members in groupby(summary.results.cases, key=lambda case: case.configuration):
+        cases = list(members)
+        console.print(Text(cases[0].name.removesuffix(f" {cases[0].mode}"), style="bold"), soft_wrap=True)
+        console.print(_section(cases, summary))
+    console.print(_scores(summary))
+    console.print(Text(COUNTED, style="dim"), soft_wrap=True)
+    for sentence in sentences(summary):
+        console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+
+
+def where(summary: Summary) -> str:
+    """The machine that was measured and what predicted it."""
+    told = summary.results.provenance
+    machine = told.get("gpu") or f"{told.get('on', 'unknown')} ({told.get('cpu', 'unknown')})"
+    software = [f"{key} {told[key]}" for key in ("driver", "cuda", "torch") if told.get(key)]
+    what = ", ".join([machine, *software, *([told["date"]] if "date" in told else [])])
+    return f"measured on {what}; predicted with profile {told.get('profile', 'unknown')}"
+
+
+def sentences(summary: Summary) -> Iterator[str]:
+    """What stands under the tables."""
+    verdicts = summary.scores[0].verdicts
+    yield (
+        f"{len(summary.results.cases)} cases, {verdicts.of} comparisons, of which {verdicts.no_gain} measure as no "
+        f"difference or hurts; {verdicts.clear} exceed their noise"
+    )
+    drift = summary.results.provenance.get("host_drift")
+    if isinstance(drift, dict) and drift:
+        name, factor = max(drift.items(), key=lambda item: item[1])
+        yield f"host costs drifted by up to {factor:.2f} times between configurations ({name})"
+    for case in summary.worst:
+        error = error_of(case, summary.predictor)
+        parting = f": {case.parting}" if case.parting else ""
+        yield f"worst: {case.name}, error {error:+.1%}{parting}"
+
+
+def _header() -> str:
+    return " ".join(f"{name:{'<' if name in LEFT else '>'}{width}}" for name, width in COLUMNS)
+
+
+def _section(cases: list[Case], summary: Summary) -> Table:
+    """One configuration's modes; all sections have the same widths, so that they read as one table."""
+    table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 1, 0, 0))
+    for name, width in COLUMNS:
+        table.add_column(width=width + 1, justify="left" if name in LEFT else "right", no_wrap=True)  # with its padding
+    for case in cases:
+        found = [c for c in summary.comparisons if c.case is case]
+        table.add_row(*_numbers(case), *(_effect(found[0], summary.predictor) if found else [""] * 3))
+        for other in found[1:]:
+            table.add_row(f"  vs {other.base.mode}", *[""] * 6, *_effect(other, summary.predictor))
+    return table
+
+
+def _numbers(case: Case) -> list[str]:
+    in_process = case.predicted_in_process_ns
+    errors = [error_of(case, predictor) for predictor in (SHIPPED, IN_PROCESS)]
+    return [
+        case.mode,
+        time(case.predicted_ns / 1000),
+        "-" if in_process is None else time(in_process / 1000),
+        time(case.measured / 1000),
+        time(case.noise_ns / 1000),
+        *("-" if error is None else f"{error:+.1%}" if abs(error) < 0.9995 else f"{error:+.0%}" for error in errors),
+    ]
+
+
+def _effect(comparison: Comparison, predictor: Predictor) -> list[str | Text]:
+    ratio, said, found = comparison.predicted(predictor), comparison.predicted_verdict(predictor), comparison.verdict
+    right = Text(found) if said == found else Text(f"{found} (said {said})", style="bold red")
+    return ["-" if ratio is None else f"{ratio:.2f}x", f"{comparison.speedup:.2f}x", right]
+
+
+def _scores(summary: Summary) -> Table:
+    table = Table(box=None, header_style="bold", pad_edge=False, title="absolute errors", title_justify="left")
+    table.add_column("predictor", no_wrap=True)
+    for name in ("cases", "counted", "mean", "median", "p95", "worst", "speedup", "verdicts", "clear"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for one in summary.scores:
+        table.add_section()
+        for row in _score_rows(one):
+            table.add_row(*row)
+    return table
+
+
+def _score_rows(one: Score) -> Iterator[list[str]]:
+    verdicts = one.verdicts
+    for group, plain in one.plain.items():
+        numbers = (one.counted[group].mean, plain.mean, plain.median, plain.p95, plain.worst)
+        row = [f"{one.predictor.name}" if group == "all" else f"  {group}", str(plain.cases)]
+        row += [f"{number:.1%}" for number in numbers]
+        if group == "all":
+            speedup = "-" if one.speedups is None else f"{one.speedups.mean:.1%}"
+            row += [speedup, f"{verdicts.right}/{verdicts.of}", f"{verdicts.clear_right}/{verdicts.clear}"]
+        yield row

@@ -1,0 +1,103 @@
+"""The file of a validation: every case with every repeat, from which each summary can be computed again.
+
+One JSON object, ``{"provenance": {...}, "cases": [...]}``. Times are integer nanoseconds.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from scenarios.errors import Problem, ScenarioError
+from scenarios.table import Count, NonEmpty, Rows, Table
+from scenarios.translation import validated
+from sim.timeline.chrome import replacing
+
+Quantity = Literal["step", "total"]
+Nanoseconds = Annotated[int, Field(ge=0)]
+
+
+class Parts(Table):
+    """What the predicted time is made of, overlapping or not: nanoseconds a step, or of the whole program.
+
+    ``host_ns`` is the server's own work, ``launch_ns`` the calls that enqueue, ``device_ns`` kernels and copies.
+    """
+
+    host_ns: Nanoseconds
+    launch_ns: Nanoseconds
+    device_ns: Nanoseconds
+
+
+class Case(Table):
+    """One mode of one configuration (a scenario with its overrides), predicted and measured.
+
+    ``quantity`` says what is compared: the steady ``step`` of a server (``StepMetrics.step_ns``) or a program's
+    ``total`` (``ProgramMetrics.total_ns``). ``predicted_ns`` is by the shipped profile, ``predicted_in_process_ns`` by
+    the host costs of ``in_process``, medians of what was measured between the repeats; null without any. ``noise_ns``
+    is half the range from the 10th to the 90th percentile of ``measured_ns``. ``digest`` names what was run, whatever
+    it is called and predicted with. ``parting`` says where the two timelines part first, for the worst cases.
+    """
+
+    name: str
+    scenario: str
+    set: Rows[str]
+    mode: str
+    quantity: Quantity
+    predicted_ns: Count
+    predicted_in_process_ns: Count | None
+    measured_ns: NonEmpty[Count]
+    noise_ns: Nanoseconds
+    in_process: dict[str, Nanoseconds]
+    parts: Parts
+    digest: str
+    parting: str = ""
+
+    @property
+    def configuration(self) -> tuple[str, tuple[str, ...]]:
+        """What the modes that are compared with each other have in common."""
+        return self.scenario, self.set
+
+    @property
+    def measured(self) -> float:
+        """The median repeat."""
+        return float(np.median(self.measured_ns))
+
+
+class ResultsFile(Table):
+    """All cases of a validation and where, when and with what they were measured."""
+
+    provenance: dict[str, Any]
+    cases: Rows[Case]
+
+
+def noise(measured_ns: Sequence[int]) -> int:
+    """Half the range from the 10th to the 90th percentile, interpolated linearly between repeats."""
+    low, high = np.quantile(measured_ns, [0.1, 0.9])
+    return round(float(high - low) / 2)
+
+
+def read_results(path: Path) -> ResultsFile:
+    """Raises ``ScenarioError`` for a file that cannot be read or holds something else."""
+    try:
+        tree = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise ScenarioError([Problem(str(path), "", f"cannot be read: {error}")]) from None
+    except json.JSONDecodeError as error:
+        raise ScenarioError([Problem(str(path), f"line {error.lineno}", f"no valid JSON: {error.msg}")]) from None
+    if not isinstance(tree, dict):
+        raise ScenarioError([Problem(str(path), "", "expected an object with 'provenance' and 'cases'")])
+    return validated(ResultsFile, tree, lambda _: str(path))
+
+
+def write_results(path: Path, results: ResultsFile) -> None:
+    """Write the file, a case a line; it takes its place once it is complete."""
+    tree = results.model_dump(mode="json")
+    cases = ",\n".join(json.dumps(case) for case in tree["cases"])
+    provenance = json.dumps(tree["provenance"], indent=1)
+    with replacing(path) as temporary:
+        temporary.write_text(f'{{"provenance": {provenance},\n"cases": [\n{cases}\n]}}\n', encoding="utf-8")
