@@ -48,7 +48,7 @@ def predict(
             run = run.with_host_numbers(host_numbers)
         timeline = run.timeline(mode)
     else:
-        timeline = run_program(loaded, mode, seed, host_numbers or None)
+        timeline = run_program(loaded, mode, seed, numbers=host_numbers or None)
     return Prediction(value_of(loaded, timeline), _parts(loaded, timeline), timeline)
 
 
