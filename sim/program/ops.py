@@ -71,6 +71,11 @@ class Copy:
     bytes: int = 0
     pinned: bool = True
 
+    @property
+    def name(self) -> str:
+        """As profilers call it, such as ``Memcpy HtoD (Pinned)``."""
+        return f"Memcpy {'HtoD' if self.direction == 'h2d' else 'DtoH'} ({'Pinned' if self.pinned else 'Pageable'})"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
