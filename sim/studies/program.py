@@ -57,8 +57,7 @@ def program_costs(loaded: LoadedScenario, numbers: Mapping[str, int] | None = No
 def program_metrics(timeline: Timeline) -> ProgramMetrics:
     """The metrics of a program's timeline."""
     start, end, kind = timeline.column("start"), timeline.column("end"), timeline.column("kind")
-    calls = (kind == Kind.CALL) & (timeline.column("correlation") != 0)
-    device = timeline.on_device
+    calls, device = timeline.launching, timeline.on_device
     begin = int(start.min())
     return ProgramMetrics(
         total_ns=int(end.max()) - begin,

@@ -24,21 +24,30 @@ def print_results(console: Console, results: Results) -> None:
     """The table of all modes; for serving, the waterfall of the gain and the break-evens."""
     loaded = results.loaded
     console.print(Text(loaded.scenario.title, style="bold"))
-    profile = loaded.profile
-    measured = f"{profile.provenance.gpu}, torch {profile.provenance.torch}, {profile.provenance.date}"
     program = loaded.scenario.kind == "program"
-    what = [] if program or loaded.model is None else [f"model {getattr(loaded.model, 'name', 'timer')}"]
-    what += [f"engine {loaded.engine.name}", f"profile {profile.name} ({measured})"]
-    console.print(Text("predicted for " + ", ".join(what), style="dim"), soft_wrap=True)
+    console.print(Text(_where(results), style="dim"), soft_wrap=True)
     if results.changes:
         console.print(Text("with " + ", ".join(results.changes), style="dim"), soft_wrap=True)
-    console.print(_program_table(results.modes) if program else _serving_table(results))
+    console.print(_program_table(results) if program else _serving_table(results))
+    for note in results.notes:
+        console.print(note, soft_wrap=True, highlight=False)
     if results.waterfall is not None:
         console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
         if results.break_evens:
             console.print(break_even_sentence(results.break_evens), soft_wrap=True)
     if results.speedup_of != "step time" and not program:
         console.print(Text(f"speedup is the ratio of {results.speedup_of}", style="dim"))
+
+
+def _where(results: Results) -> str:
+    """What the numbers below hold for: a prediction's profile, or the machine that was measured."""
+    loaded = results.loaded
+    model = [] if loaded.model is None else [f"model {getattr(loaded.model, 'name', 'timer')}"]
+    if (measured := results.measured) is not None:
+        return f"measured on {', '.join([str(measured), *model])}, median of {measured.repeats} runs"
+    profile = loaded.profile
+    source = f"{profile.provenance.gpu}, torch {profile.provenance.torch}, {profile.provenance.date}"
+    return "predicted for " + ", ".join([*model, f"engine {loaded.engine.name}", f"profile {profile.name} ({source})"])
 
 
 def waterfall_sentence(waterfall: Waterfall) -> str:
@@ -54,7 +63,7 @@ def break_even_sentence(points: list[BreakEven]) -> str:
 
 def _serving_table(results: Results) -> Table:
     open_loop = results.loaded.scenario.workload.batch is None  # type: ignore[union-attr]
-    table = _table("mode", "step", "tokens/s", "device busy", "exposed host", "speedup")
+    table = _table("mode", "step", *_noise(results), "tokens/s", "device busy", "exposed host", "speedup")
     if open_loop:
         table.add_column("TTFT p50", justify="right")
         table.add_column("TPOT mean", justify="right")
@@ -62,8 +71,9 @@ def _serving_table(results: Results) -> Table:
         cells = [
             mode,
             time(found["step_us"]),
+            *_noise(results, found),
             f"{found['tokens_per_s']:,.0f}" if found["tokens_per_s"] >= 10 else f"{found['tokens_per_s']:.3g}",
-            f"{found['device_busy']:.1%}",
+            "-" if found["device_busy"] is None else f"{found['device_busy']:.1%}",
             time(found["exposed_host_us"]),
             f"{found['speedup']:.2f}x",
         ]
@@ -73,12 +83,22 @@ def _serving_table(results: Results) -> Table:
     return table
 
 
-def _program_table(modes: dict[str, dict[str, Any]]) -> Table:
-    table = _table("mode", "total", "host", "device", "launches", "kernels", "speedup")
-    for mode, found in modes.items():
-        times = (time(found[key]) for key in ("total_us", "host_us", "device_us"))
-        table.add_row(mode, *times, f"{found['launches']:,}", f"{found['kernels']:,}", f"{found['speedup']:.2f}x")
+def _program_table(results: Results) -> Table:
+    table = _table("mode", "total", *_noise(results), "host", "device", "launches", "kernels", "speedup")
+    for mode, found in results.modes.items():
+        times = (time(found[key]) for key in ("host_us", "device_us"))
+        counts = ("-" if found[key] is None else f"{found[key]:,}" for key in ("launches", "kernels"))
+        table.add_row(
+            mode, time(found["total_us"]), *_noise(results, found), *times, *counts, f"{found['speedup']:.2f}x"
+        )
     return table
+
+
+def _noise(results: Results, found: dict[str, Any] | None = None) -> tuple[str, ...]:
+    """The column that a measured table has beside its first: its header, or a mode's cell."""
+    if results.measured is None:
+        return ()
+    return ("noise",) if found is None else (time(found["noise_us"]),)
 
 
 def _table(first: str, *others: str) -> Table:
@@ -89,8 +109,10 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def time(microseconds: float) -> str:
-    """A time in the unit that keeps it readable: four significant digits in us, ms or s."""
+def time(microseconds: float | None) -> str:
+    """A time in the unit that keeps it readable: four significant digits in us, ms or s; '-' where there is none."""
+    if microseconds is None:
+        return "-"
     for limit, unit, factor in ((1e3, "us", 1.0), (1e6, "ms", 1e3), (float("inf"), "s", 1e6)):
         if abs(microseconds) < limit:
             value = microseconds / factor
