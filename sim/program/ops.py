@@ -116,6 +116,23 @@ class Think:
 Op = Kernel | Replay | Copy | Record | WaitEvent | Collective | Think
 
 
+def api_name(op: Op) -> str:
+    """The call of the CUDA runtime that enqueues an operation; of a thought its own name."""
+    match op:
+        case Kernel() | Collective():
+            return "cudaLaunchKernel"
+        case Replay():
+            return "cudaGraphLaunch"
+        case Copy():
+            return "cudaMemcpyAsync" if op.pinned else "cudaMemcpy"
+        case Record():
+            return "cudaEventRecord"
+        case WaitEvent():
+            return "cudaStreamWaitEvent"
+        case Think():
+            return op.name
+
+
 def num_kernels(ops: tuple[Op, ...] | list[Op]) -> int:
     """Kernels that these operations run, graph nodes included."""
     return sum(len(op.graph.kernels) if isinstance(op, Replay) else isinstance(op, Kernel | Collective) for op in ops)
