@@ -80,11 +80,11 @@ def notes(loaded: LoadedScenario, on: On) -> list[str]:
     return []
 
 
-def described(on: On, repeats: int) -> Measured:
+def described(loaded: LoadedScenario, on: On, repeats: int) -> Measured:
     """The machine behind a backend, now."""
     device, version = cpu_model(), None
     if on == "emulated":
-        device = f"an emulated device on {device}"
+        device = f"an emulated {loaded.profile.name} on {device}"
     else:
         import torch  # noqa: PLC0415  only where it is used
 

@@ -46,7 +46,7 @@ def measure(
                     tokens[mode] = received(sampled, runs[mode][-1])
     finally:
         session.close()
-    results = results_of(loaded, seed, runs, described(on, repeats))
+    results = results_of(loaded, seed, runs, described(loaded, on, repeats))
     results.notes += notes(loaded, on)
     if slept:
         results.notes.append(sleep_error(slept))

@@ -42,7 +42,7 @@ class EmulatedDevice:
         self._multiprocessors = Multiprocessors()
         self._turns: dict[Hashable, Turn] = {}
         self._making = Lock()
-        self.failed = Event()
+        self._failed = Event()
         self.slept: list[Slept] = []
         """Every kernel that has run, filled in by ``close``."""
         self._switch = sys.getswitchinterval()
@@ -82,7 +82,7 @@ class EmulatedDevice:
         submit = time.perf_counter_ns()
         mark: Mark | None = None
         if isinstance(op, Record):
-            mark = self._marks[step if op.event is STEP else op.event] = Mark(self.failed)
+            mark = self._marks[step if op.event is STEP else op.event] = Mark(self._failed)
         elif isinstance(op, WaitEvent):
             mark = self._marks.get(step if op.event is STEP else op.event)
             if mark is None:
@@ -91,7 +91,7 @@ class EmulatedDevice:
             raise TypeError("an emulated device is alone: there is nobody to meet in a collective")
         stream.push(op, submit, correlation, step.index, mark)
         blocked = stream.waiting > self._costs.constants.queue_depth
-        while stream.waiting > self._costs.constants.queue_depth and not self.failed.is_set():
+        while stream.waiting > self._costs.constants.queue_depth and not self._failed.is_set():
             time.sleep(POLL)
         if isinstance(op, Copy) and not op.pinned:
             stream.drained().wait()
@@ -123,7 +123,7 @@ class EmulatedDevice:
         with self._making:
             if name not in self._streams:
                 self._streams[name] = EmulatedStream(
-                    name, self._costs.constants, self._multiprocessors, self._turn, self.failed
+                    name, self._costs.constants, self._multiprocessors, self._turn, self._failed
                 )
             return self._streams[name]
 

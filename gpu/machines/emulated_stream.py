@@ -142,8 +142,7 @@ class EmulatedStream:
                 turn = self._turn(op)
                 with turn.lock:
                     due = max(self._due(submit + self._constants.copy_latency), turn.free_at)
-                    self._begun += 1
-                    start = self._until(due)
+                    start = self._begin(due)
                     self._free_at = turn.free_at = due + op.ns
                     self._span(start, self._until(self._free_at), Kind.MEMCPY, op.name, correlation, step)
             case _:
@@ -170,8 +169,8 @@ class EmulatedStream:
 
     def _chain(self, kernels: tuple[Kernel, ...], due: int, correlation: int, step: int) -> None:
         """Run kernels one after the other, the first when it is due (ns)."""
-        self._begun += 1
         gap = self._constants.graph_gap
+        self._begin(due)
         for kernel in kernels:
             start = self._until(due)
             self._free_at = due + kernel.ns
@@ -180,7 +179,7 @@ class EmulatedStream:
 
     def _branches(self, graph: Graph, due: int, correlation: int, step: int) -> None:
         """Run kernels side by side where their graph allows it."""
-        self._begun += 1
+        self._begin(due)
         starts = [0] * len(graph.kernels)
         for moment, begins, position in moments(graph_plan(graph, self._constants)):
             self._free_at = due + moment
@@ -189,6 +188,12 @@ class EmulatedStream:
                 starts[position] = now
             else:
                 self._kernel(graph.kernels[position], starts[position], now, self._free_at, correlation, step)
+
+    def _begin(self, due: int) -> int:
+        """Start a launch when it is due: it leaves the queue."""
+        now = self._until(due)
+        self._begun += 1
+        return now
 
     def _until(self, due: int) -> int:
         """What the clock says when the time has come."""

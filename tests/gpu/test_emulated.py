@@ -21,6 +21,9 @@ from sim.machine.machine import Machine, NoRequests
 from sim.program.ops import Collective, Copy, Graph, Kernel, Record, Replay, Think, WaitEvent
 from sim.timeline.spans import Kind
 
+LONG = 60 * MS
+"""Of what has to be running still when something else starts, even where other programs take the processor."""
+
 
 def test_a_stream_runs_its_kernels_in_order_one_at_a_time() -> None:
     found = run(program(("main", [kernel(name, MS) for name in "abcde"])))
@@ -29,7 +32,7 @@ def test_a_stream_runs_its_kernels_in_order_one_at_a_time() -> None:
 
 
 def test_streams_run_side_by_side() -> None:
-    found = run(program(("main", [kernel("a", 5 * MS)]), ("side", [kernel("b", 5 * MS)])))
+    found = run(program(("main", [kernel("a", LONG)]), ("side", [kernel("b", LONG)])))
     assert found["b"].start < found["a"].end
     assert found["a"].start < found["b"].end
 
@@ -42,8 +45,8 @@ def test_kernels_that_fill_the_device_take_turns() -> None:
 def test_a_stream_waits_for_an_event_of_another_and_its_host_does_not() -> None:
     found = run(
         program(
-            ("main", [kernel("a", 5 * MS), Record("e"), kernel("c", 5 * MS)]),
-            ("side", [WaitEvent("e"), kernel("b", 5 * MS)]),
+            ("main", [kernel("a", LONG), Record("e"), kernel("c", LONG)]),
+            ("side", [WaitEvent("e"), kernel("b")]),
         )
     )
     assert found["a"].end <= found["b"].start < found["c"].end
@@ -51,17 +54,17 @@ def test_a_stream_waits_for_an_event_of_another_and_its_host_does_not() -> None:
 
 
 def test_waiting_for_an_event_that_nobody_has_recorded_is_no_wait() -> None:
-    found = run(program(("main", [WaitEvent("never"), kernel("a")]), last="never"))
+    found = run(program(("main", [WaitEvent("never"), kernel("a", LONG)]), last="never"))
     assert found["cudaEventSynchronize"].end < found["a"].end
 
 
 def test_the_host_waits_for_an_event_and_not_for_what_comes_after_it() -> None:
-    found = run(program(("main", [kernel("a"), Record("e"), kernel("b", 20 * MS)]), last="e"))
+    found = run(program(("main", [kernel("a"), Record("e"), kernel("b", LONG)]), last="e"))
     assert found["a"].end <= found["cudaEventSynchronize"].end < found["b"].end
 
 
 def test_copies_of_one_direction_take_turns_and_opposite_ones_do_not() -> None:
-    copies = [("one", [Copy("h2d", 5 * MS)]), ("two", [Copy("h2d", 5 * MS)]), ("three", [Copy("d2h", 5 * MS)])]
+    copies = [("one", [Copy("h2d", LONG)]), ("two", [Copy("h2d", LONG)]), ("three", [Copy("d2h", LONG)])]
     device = EmulatedDevice(HostCosts(Constants()))
     timeline = WallMachine(device, lambda *_: 0).run({"host": program(*copies)}, NoRequests())
     one, two, three = (next(s for s in spans(timeline) if s.track == name and "Memcpy" in s.name) for name, _ in copies)
@@ -91,7 +94,7 @@ def test_branches_of_a_graph_run_side_by_side_between_fork_and_join() -> None:
 
 def test_a_full_queue_blocks_the_next_call_until_a_launch_starts() -> None:
     device = EmulatedDevice(HostCosts(Constants(queue_depth=1)))
-    loop = program(("main", [kernel(name, 5 * MS) for name in "abc"]))
+    loop = program(("main", [kernel(name, LONG) for name in "abc"]))
     found = spans(WallMachine(device, lambda *_: 0).run({"host": loop}, NoRequests()))
     (b,) = (s for s in found if s.name == "b")
     calls = [s for s in found if s.name == "cudaLaunchKernel"]
@@ -130,7 +133,7 @@ def test_what_fails_in_a_stream_is_raised_and_nobody_waits_for_it() -> None:
 
 @pytest.mark.parametrize(("mode", "hidden"), [("serial-eager", False), ("overlap-eager", True)])
 def test_overlap_schedules_the_next_batch_while_one_computes(mode: str, hidden: bool) -> None:
-    loaded = load_scenario("sleep-overlap", ["workload.output_tokens=5"])
+    loaded = load_scenario("sleep-overlap", ["workload.output_tokens=5", "model.step=60ms"])
     timeline = open_session(loaded, "emulated").run(mode)
     step, start, end = (timeline.column(name) for name in ("step", "start", "end"))
     of = {name: timeline.names.index(name) for name in ("schedule", "timer")}

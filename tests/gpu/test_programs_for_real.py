@@ -12,13 +12,15 @@ torch = pytest.importorskip("torch")
 
 from gpu import memory  # noqa: E402
 from gpu.backend import On  # noqa: E402
-from gpu.programs.devices import work_for  # noqa: E402
+from gpu.machines.wall import Call  # noqa: E402
+from gpu.programs.devices import Train, work_for  # noqa: E402
 from gpu.programs.torch_maker import TorchMaker  # noqa: E402
 from gpu.session import open_session  # noqa: E402
 from scenarios import ops as recipe  # noqa: E402
 from scenarios.errors import ScenarioError  # noqa: E402
 from scenarios.loader import LoadedScenario, load_scenario  # noqa: E402
 from scenarios.program import Program  # noqa: E402
+from sim.program.ops import Kernel, Record, Think  # noqa: E402
 from sim.studies.program import program_metrics, run_program  # noqa: E402
 from sim.timeline.spans import Kind, Timeline  # noqa: E402
 
@@ -153,6 +155,15 @@ def test_work_keeps_its_thread_for_as_long_as_it_takes() -> None:
     start = time.perf_counter_ns()
     work_for(300_000)
     assert time.perf_counter_ns() - start >= 300_000
+
+
+def test_a_train_of_calls_is_written_down_afterwards() -> None:
+    train = Train([Kernel("k", "bare", 0), Think(5), Record("e")], [10, 14, 19, 21], 7)
+    assert list(train) == [
+        Call("cudaLaunchKernel", 10, 14, 7),
+        Call("think", 14, 19, 0, Kind.HOST),
+        Call("cudaEventRecord", 19, 21, 9),
+    ]
 
 
 @pytest.mark.cuda

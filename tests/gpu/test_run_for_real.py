@@ -31,7 +31,7 @@ def test_the_table_of_an_emulated_run(capsys: Capture) -> None:
     out, err = capsys.readouterr()
     title, where, changes, header, serial, overlap, note = out.splitlines()
     assert title == "Timers of 10 ms behind 6 ms of host work"
-    measured = r"measured on an emulated device on .+, \d{4}-\d\d-\d\d, model timer, median of 5 runs"
+    measured = r"measured on an emulated nvidia-h200 on .+, \d{4}-\d\d-\d\d, model timer, median of 5 runs"
     assert re.fullmatch(measured, where)
     assert changes == "with workload.output_tokens=3, model.step=1ms"
     assert re.split(r"  +", header)[:3] == ["mode", "step", "noise"]
@@ -65,12 +65,12 @@ def test_the_json_and_the_files_of_a_measured_program(tmp_path: Path, capsys: Ca
 
 def test_a_serving_run_on_a_cpu_has_device_columns_and_says_that_tokens_agree(capsys: Capture) -> None:
     pytest.importorskip("torch")
-    assert main([*TINY, "--on", "cpu"]) == 0
+    assert main([*TINY, *sets("engine.modes=serial-eager,overlap-graph"), "--on", "cpu"]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert ", torch " in lines[1]
-    assert all(re.search(r" \d+\.\d% ", line) for line in lines[4:8])
-    assert lines[8].startswith("a cpu has no graphs: ")
-    assert lines[9] == "tokens: 3 requests agree in all modes"
+    assert all(re.search(r" \d+\.\d% ", line) for line in lines[4:6])
+    assert lines[6].startswith("a cpu has no graphs: ")
+    assert lines[7] == "tokens: 3 requests agree in all modes"
 
 
 def test_tokens_that_differ_make_the_answer_no(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,12 +116,10 @@ def test_what_a_backend_cannot_do_is_refused(name: str, tmp_path: Path, capsys: 
 
 
 def test_a_slower_host_is_emulated(capsys: Capture) -> None:
-    steps = []
-    for scale in (1, 3):
-        argv = [*SLEEP, *sets(f"host.scale={scale}", "engine.modes=serial-eager"), "--on", "emulated", "--json"]
-        assert main(argv) == 0
-        steps.append(json.loads(capsys.readouterr().out)["modes"]["serial-eager"]["step_us"])
-    assert steps[1] > steps[0] + 6_000  # of the 12 ms that are added, so that a busy machine changes nothing
+    argv = [*SLEEP, *sets("host.scale=3", "engine.modes=serial-eager"), "--on", "emulated", "--json"]
+    assert main(argv) == 0
+    found = json.loads(capsys.readouterr().out)["modes"]["serial-eager"]
+    assert min(found["repeats_us"]) >= 3 * 6_000 + 1_000  # 6 ms of host work a step would not reach it
 
 
 def test_without_torch_the_extra_is_named(capsys: Capture, monkeypatch: pytest.MonkeyPatch) -> None:
