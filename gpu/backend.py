@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from importlib.util import find_spec
 from typing import Literal
 
+from gpu.availability import require_gpu, require_torch
 from gpu.calibration.provenance import cpu_model
 from scenarios.errors import Problem, ScenarioError
 from scenarios.loader import LoadedScenario
@@ -19,17 +19,10 @@ On = Literal["emulated", "cpu", "cuda"]
 
 def check_backend(on: On) -> None:
     """Raise ``ScenarioError`` unless this machine has what the backend needs."""
-    if on == "emulated":
-        return
-    if find_spec("torch") is None:
-        message = "torch is not installed; install it with: pip install 'overlapsim[gpu]'"
-        raise ScenarioError([Problem(f"--on {on}", "", message)])
     if on == "cuda":
-        import torch  # noqa: PLC0415  only where it is used
-
-        if not torch.cuda.is_available():
-            why = "torch is built without CUDA" if torch.version.cuda is None else "torch finds no usable driver or GPU"
-            raise ScenarioError([Problem("--on cuda", "", f"no NVIDIA GPU, {why}; expected sim, emulated or cpu")])
+        require_gpu("--on cuda")
+    elif on == "cpu":
+        require_torch("--on cpu")
 
 
 def check_scenario(loaded: LoadedScenario, on: On) -> None:

@@ -9,8 +9,6 @@ import time
 from pathlib import Path
 from typing import Any
 
-import torch
-
 
 def cpu_model() -> str:
     """The processor as Linux names it, elsewhere as Python does."""
@@ -21,6 +19,8 @@ def cpu_model() -> str:
 
 def provenance(command: str) -> dict[str, Any]:
     """Where, when and with what something is measured."""
+    import torch  # noqa: PLC0415  the processor has a name without it
+
     query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
     driver = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  # a constant command
     return {
