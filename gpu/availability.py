@@ -20,5 +20,5 @@ def require_gpu(who: str) -> None:
     import torch  # noqa: PLC0415  only once it is known to be there
 
     if not torch.cuda.is_available():
-        why = "this torch was built without CUDA" if torch.version.cuda is None else "torch finds no NVIDIA GPU"
-        raise ScenarioError([Problem(who, "", f"{why}, expected one that runs CUDA")])
+        why = "this torch was built without CUDA" if torch.version.cuda is None else "torch finds none with a driver"
+        raise ScenarioError([Problem(who, "", f"no NVIDIA GPU, {why}")])

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
-from typing import Literal, Protocol
+from typing import Protocol
 
+from gpu.backend import On, check_backend, check_scenario
+from gpu.machines.emulated import EmulatedDevice
+from gpu.machines.serving import LoweredServing
+from gpu.programs.session import ProgramSession
 from scenarios.loader import LoadedScenario
-from scenarios.scenario import Serving
+from scenarios.model import TimerModel
+from scenarios.program import Program
+from sim.program.durations import Durations
+from sim.program.priced import Priced
+from sim.studies.program import program_costs
 from sim.studies.serving import ServingRun
 from sim.timeline.spans import Timeline
 
-On = Literal["emulated", "cpu", "cuda"]
+__all__ = ["On", "Session", "open_session"]
 
 
 class Session(Protocol):
@@ -26,9 +34,33 @@ class Session(Protocol):
 
 
 def open_session(loaded: LoadedScenario, on: On, seed: int = 0) -> Session:
-    """Make a scenario ready on a backend."""
-    if isinstance(loaded.scenario, Serving) and on in ("cpu", "cuda"):
-        from gpu.engine.build import TorchRun  # noqa: PLC0415  torch only where it is used
+    """Make a scenario ready on a backend.
 
-        return TorchRun.of(ServingRun.of(loaded, seed), on)
-    raise NotImplementedError(on)
+    Raises ``ScenarioError`` for a backend that this machine lacks, for what the backend cannot do, and for what does
+    not fit into the memory that is free.
+    """
+    check_backend(on)
+    check_scenario(loaded, on)
+    if isinstance(loaded.scenario, Program):
+        return _program(loaded, loaded.scenario, on)
+    run = ServingRun.of(loaded, seed)
+    if on == "emulated":
+        return LoweredServing(run, lambda: EmulatedDevice(run.costs(), run.lowering()))
+    if isinstance(run.model, TimerModel):
+        from gpu.engine.timers import TimerDevice  # noqa: PLC0415  torch only where it is used
+
+        return LoweredServing(run, lambda: TimerDevice(run.lowering()))
+    from gpu.engine.build import TorchRun  # noqa: PLC0415  torch only where it is used
+
+    return TorchRun.of(run, on)
+
+
+def _program(loaded: LoadedScenario, program: Program, on: On) -> Session:
+    if on == "emulated":
+        priced = Priced(Durations(loaded.profile, program.kernels.scale))
+        return ProgramSession(program, priced, lambda: EmulatedDevice(program_costs(loaded)))
+    from gpu.programs.devices import CpuProgramDevice, CudaProgramDevice  # noqa: PLC0415  torch only where it is used
+    from gpu.programs.torch_maker import TorchMaker  # noqa: PLC0415
+
+    maker = TorchMaker(program, loaded.source, on)
+    return ProgramSession(program, maker, CpuProgramDevice if on == "cpu" else lambda: CudaProgramDevice(maker))

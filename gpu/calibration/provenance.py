@@ -29,7 +29,7 @@ def smi(field: str) -> str:
 
 def provenance(command: str) -> dict[str, Any]:
     """Where, when and with what something is measured."""
-    import torch  # noqa: PLC0415  the processor's name is asked for without a GPU too
+    import torch  # noqa: PLC0415  the processor has a name without it
 
     return {
         "gpu": torch.cuda.get_device_name(),

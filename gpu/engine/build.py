@@ -8,9 +8,12 @@ import torch
 
 from gpu.engine.graphs import DecodeGraphs
 from gpu.engine.inputs import Inputs
+from gpu.engine.needs import needs
 from gpu.engine.streams import Streams
 from gpu.engine.torch_device import TorchDevice, Wrap, numbers_for
-from gpu.machines.wall import WallMachine
+from gpu.machines.inline import Inline
+from gpu.machines.wall import Device, WallMachine
+from gpu.memory import memory_errors, require
 from gpu.model.llama import Llama
 from gpu.model.meta import PAGE
 from gpu.model.ops import Ops, TorchOps
@@ -18,7 +21,6 @@ from gpu.model.weights import Weights, random_weights
 from scenarios.model import ModelShape
 from sim.serving.server import Server
 from sim.studies.serving import LOOPS, ServingRun
-from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
 
@@ -48,12 +50,14 @@ class TorchRun:
     def of(cls, run: ServingRun, device: str, *, dtype: torch.dtype | None = None) -> TorchRun:
         """Make the weights; bf16 on a GPU and float32 on a CPU unless a dtype is given."""
         assert isinstance(run.model, ModelShape)
-        requests = build_source(run.scenario.workload, seed=run.seed).take(1 << 62)
+        requests = run.requests().take(1 << 62)
         longest = max(r.context + r.max_tokens + 1 for r in requests)
         blocks = sum(-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests)
         on = torch.device(device)
         dtype = dtype or (torch.bfloat16 if on.type == "cuda" else torch.float32)
-        return cls(run, random_weights(run.model, on, dtype, positions=longest, seed=run.seed), longest, blocks)
+        require(run.source, "model", needs(run, longest, blocks, dtype.itemsize, on_gpu=on.type == "cuda"), on.type)
+        with memory_errors(run.source):
+            return cls(run, random_weights(run.model, on, dtype, positions=longest, seed=run.seed), longest, blocks)
 
     def sampled(self) -> dict[int, list[int]] | None:
         """Each request's tokens in the latest run, late ones included."""
@@ -73,12 +77,13 @@ class TorchRun:
         """Run one mode in wall-clock time."""
         run = self.serving
         server = run.server(mode, blocks=self.pages)
-        machine = WallMachine(
-            self._device(mode, server),
-            lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0,
-        )
-        source = build_source(run.scenario.workload, seed=run.seed, foreseen_stops=not run.engine.late_stop_token)
-        return machine.run({"scheduler": LOOPS[mode](server)}, source)
+        with memory_errors(run.source):
+            device: Device = self._device(mode, server)
+            machine = WallMachine(
+                device if self.weights.embedding.is_cuda else Inline(device),
+                lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0,
+            )
+            return machine.run({"scheduler": LOOPS[mode](server)}, run.requests())
 
     def _device(self, mode: str, server: Server) -> TorchDevice:
         run, scheduler = self.serving, server.scheduler

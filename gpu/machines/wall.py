@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import gc
 import time
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from queue import SimpleQueue
+from select import select
 from threading import Thread
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sim.effects import (
     DEVICE,
@@ -34,11 +35,24 @@ from sim.timeline.spans import Kind, Place, Recorder, Timeline
 SPIN_BELOW = 2_000_000  # ns: the end of a wait on the host is spun, since a sleep may overrun by a millisecond
 
 
+class Call(NamedTuple):
+    """What a device did on the calling thread; times are nanoseconds of ``time.perf_counter_ns``."""
+
+    name: str
+    start: int
+    end: int
+    correlation: int = 0
+    kind: Kind = Kind.CALL
+
+
 class Device(Protocol):
     """What a wall-clock machine needs of a device. Times are nanoseconds of ``time.perf_counter_ns``."""
 
-    def launch(self, work: Phase | Sequence[Op], stream: str, step: Step) -> None:
-        """Enqueue work; returns when the last call has returned."""
+    def launch(self, work: Phase | Sequence[Op], stream: str, step: Step) -> Iterable[Call] | None:
+        """Enqueue work; returns when the last call has returned, with an account of the calls if it keeps one.
+
+        The account is asked for after the run, so that writing it takes no time of what is measured.
+        """
 
     def synchronize(self, on: Step | Hashable, how: How) -> tuple[int, ...] | None:
         """Block until a step, an event or the whole device is done; the tokens a step has sampled, if there are any."""
@@ -50,11 +64,13 @@ class Device(Protocol):
         """End what runs in the background and record its spans, relative to ``origin``."""
 
 
-def pause(until: int) -> None:
-    """Return at ``until``: sleep for most of the way, spin for the rest."""
+def pause(until: int, spin_below: int = SPIN_BELOW) -> None:
+    """Return at ``until``: sleep for most of the way, spin for the rest, and let other threads run meanwhile."""
     while (left := until - time.perf_counter_ns()) > 0:
-        if left > SPIN_BELOW:
-            time.sleep((left - SPIN_BELOW) / 1e9)
+        if left > spin_below:
+            time.sleep((left - spin_below) / 1e9)
+        else:  # gives up the interpreter lock for a moment, as a sleep of 0 s would that took no 70 us
+            select((), (), (), 0)
 
 
 @contextmanager
@@ -81,6 +97,7 @@ class WallMachine:
         self._device = device
         self._spend = spend
         self._recorder = Recorder()
+        self._calls: list[tuple[int, Iterable[Call], int]] = []  # of all threads: appending is atomic
         self._queues: dict[str, SimpleQueue[Any]] = {}
         self._steps = 0
         self._origin = 0
@@ -101,6 +118,10 @@ class WallMachine:
         self._device.close(self._recorder, self._origin)
         if failures:
             raise failures[0]
+        for track, calls, step in self._calls:
+            for name, start, end, correlation, kind in calls:
+                number = self._recorder.name(name)
+                self._recorder.span(track, start - self._origin, end - self._origin, kind, number, correlation, step)
         return self._recorder.timeline(self._origin)
 
     def _run(self, names: list[str], thread: Callable[[str], None], failures: list[BaseException]) -> None:
@@ -133,8 +154,11 @@ class WallMachine:
                 batch = effect.work.batch if isinstance(effect.work, Phase) else None
                 step = Step(self._steps if batch is None else batch.index, batch)
                 self._steps += 1
-                self._device.launch(effect.work, effect.stream, step)
-                self._span(track, start, Kind.CALL, "launch", step.index)
+                calls = self._device.launch(effect.work, effect.stream, step)
+                if calls is None:
+                    self._span(track, start, Kind.CALL, "launch", step.index)
+                else:
+                    self._calls.append((track, calls, step.index))
                 return step
             case Host():
                 result = effect.work()
@@ -177,4 +201,5 @@ class WallMachine:
         return self._queues.setdefault(name, SimpleQueue())
 
     def _span(self, track: int, start: int, kind: Kind, name: str, step: int) -> None:
-        self._recorder.span(track, start, self._now(), kind, self._recorder.name(name), 0, step)
+        call = Call(name, self._origin + start, time.perf_counter_ns(), 0, kind)
+        self._calls.append((track, (call,), step))

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sim.machine.constants import Constants
-from sim.program.ops import Collective, Copy, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.program.ops import Collective, Copy, Kernel, Op, Record, Replay, Think, WaitEvent, api_name
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,24 +60,23 @@ class HostCosts:
         return call
 
     def _call(self, op: Op) -> Call:
-        c = self.constants
+        c, name = self.constants, api_name(op)
         if isinstance(op, Kernel | Collective):
             kind = op.call if isinstance(op, Kernel) else "collective"
             held = self.framework.get(kind, self.framework_default)
-            return Call("cudaLaunchKernel", self.scaled(held), self.scaled(c.launch_call))
+            return Call(name, self.scaled(held), self.scaled(c.launch_call))
         if isinstance(op, Replay):
             nodes = len(op.graph.kernels)
             api = c.graph_launch_call + c.graph_launch_call_per_1000_nodes * nodes // 1000
-            return Call("cudaGraphLaunch", self._held("replay"), self.scaled(api))
+            return Call(name, self._held("replay"), self.scaled(api))
         if isinstance(op, Copy):
-            name = "cudaMemcpyAsync" if op.pinned else "cudaMemcpy"
             return Call(name, self._held("memcpy"), self.scaled(c.copy_call))
         if isinstance(op, Record):
-            return Call("cudaEventRecord", self._held("event_record"), self.scaled(c.event_record_call))
+            return Call(name, self._held("event_record"), self.scaled(c.event_record_call))
         if isinstance(op, WaitEvent):
-            return Call("cudaStreamWaitEvent", self._held("event_wait"), self.scaled(c.event_wait_call))
+            return Call(name, self._held("event_wait"), self.scaled(c.event_wait_call))
         assert isinstance(op, Think)
-        return Call(op.name, self.scaled(op.ns), 0)
+        return Call(name, self.scaled(op.ns), 0)
 
     def _held(self, kind: str) -> int:
         """What the framework adds to a call that launches no kernel; nothing unless it says so."""

@@ -278,13 +278,12 @@ class Stream:
 
     def _copied(self, op: Copy, _event: Event) -> None:
         recorder = self.device.recorder
-        kind = f"Memcpy {'HtoD' if op.direction == 'h2d' else 'DtoH'} ({'Pinned' if op.pinned else 'Pageable'})"
         recorder.span(
             self.track,
             self.start,
             self.device.clock.now,
             Kind.MEMCPY,
-            recorder.name(kind),
+            recorder.name(op.name),
             self._correlation,
             self._step,
         )

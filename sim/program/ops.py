@@ -71,6 +71,11 @@ class Copy:
     bytes: int = 0
     pinned: bool = True
 
+    @property
+    def name(self) -> str:
+        """As profilers call it, such as ``Memcpy HtoD (Pinned)``."""
+        return f"Memcpy {'HtoD' if self.direction == 'h2d' else 'DtoH'} ({'Pinned' if self.pinned else 'Pageable'})"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:
@@ -109,6 +114,23 @@ class Think:
 
 
 Op = Kernel | Replay | Copy | Record | WaitEvent | Collective | Think
+
+
+def api_name(op: Op) -> str:
+    """The call of the CUDA runtime that enqueues an operation; of a thought its own name."""
+    match op:
+        case Kernel() | Collective():
+            return "cudaLaunchKernel"
+        case Replay():
+            return "cudaGraphLaunch"
+        case Copy():
+            return "cudaMemcpyAsync" if op.pinned else "cudaMemcpy"
+        case Record():
+            return "cudaEventRecord"
+        case WaitEvent():
+            return "cudaStreamWaitEvent"
+        case Think():
+            return op.name
 
 
 def num_kernels(ops: tuple[Op, ...] | list[Op]) -> int:

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from typing import Protocol
 
 from scenarios import ops as recipe
 from scenarios.errors import Problem, ScenarioError
 from sim.effects import DEVICE, Launch, Loop, Wait
-from sim.program.durations import Durations
-from sim.program.ops import Copy, Direction, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.program.ops import Copy, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
+
+
+class Maker(Protocol):
+    """What a machine makes of a program's ops: operations with a price, or ones that can be executed."""
+
+    def operation(self, op: recipe.Op) -> Op:
+        """The operation of a stream that a scenario's op stands for."""
+
+    def replay(self, name: str, body: Sequence[tuple[str, Op]], graph: Graph) -> Replay:
+        """The launch of a captured graph; ``body`` lists what was captured, stream by stream in the order of calls."""
 
 
 class Capture:
@@ -86,8 +96,8 @@ class Capture:
 class Recipe:
     """Turns the ops of a program's thread into a loop. ``graphs`` captures graph blocks, else they run op by op."""
 
-    def __init__(self, durations: Durations, *, graphs: bool) -> None:
-        self._durations = durations
+    def __init__(self, maker: Maker, *, graphs: bool) -> None:
+        self._maker = maker
         self._graphs = graphs
         self._captured: set[str] = set()  # events recorded in graphs: nothing outside can wait for them
 
@@ -131,9 +141,9 @@ class Recipe:
                     yield "main", Think(op.duration)
                 case recipe.WaitEvent():
                     self._refuse_captured(op.event)
-                    yield op.stream, WaitEvent(op.event)
+                    yield op.stream, self._maker.operation(op)
                 case _:
-                    yield op.stream, self._operation(op)
+                    yield op.stream, self._maker.operation(op)
 
     def _refuse_captured(self, event: str) -> None:
         if event in self._captured:
@@ -147,31 +157,12 @@ class Recipe:
             return
         capture = Capture(block.name)
         outside, self._captured = self._captured, set()
+        body: list[tuple[str, Op]] = []
         for effect in self._effects(block.ops):
             assert not isinstance(effect, Wait)  # the schema keeps waits out of graphs
             capture.add(*effect)
-        replay = Replay(block.name, capture.graph())
+            body.append(effect)
+        replay = self._maker.replay(block.name, body, capture.graph())
         self._captured = outside | {op.event for _, op in recipe.walk(block.ops) if isinstance(op, recipe.Record)}
         for _ in range(block.replays):
             yield capture.origin, replay
-
-    def _operation(self, op: recipe.Op) -> Op:
-        durations = self._durations
-        match op:
-            case recipe.Matmul():
-                flops, nbytes = 2 * op.m * op.n * op.k, 2 * (op.m * op.k + op.k * op.n + op.m * op.n)
-                name = f"matmul {op.m}x{op.k}x{op.n}"
-                return durations.kernel(name, "gemm", "gemm", flops=flops, nbytes=nbytes, rows=op.m, shape=(op.n, op.k))
-            case recipe.Add():
-                return durations.kernel("add", "elementwise", "elementwise", nbytes=3 * 4 * op.elements)
-            case recipe.Sleep():
-                return Kernel("sleep", "sleep", op.duration, op.sm)
-            case recipe.Copy(direction="d2d"):
-                return durations.copy_on_device(op.bytes)
-            case recipe.Copy():
-                direction: Direction = "h2d" if op.direction == "h2d" else "d2h"
-                return durations.copy(direction, op.bytes, pinned=op.pinned)
-            case recipe.Record():
-                return Record(op.event, op.timed)
-            case _:
-                raise TypeError(f"{op!r} is no operation of a stream")

@@ -47,6 +47,8 @@ def write_files(folder: Path, results: Results) -> list[Path]:
         summary.write_text(json.dumps(results.as_json(), indent=2) + "\n")
         loaded = results.loaded
         about = {"scenario": loaded.source, "digest": loaded.digest, "profile": loaded.profile.name}
+        if results.measured is not None:
+            about["measured"] = str(results.measured)
         write_chrome_trace(trace, results.timelines, about)
         _draw(picture, results)
     return paths

@@ -13,6 +13,7 @@ from sim.machine.calls import HostCosts
 from sim.machine.constants import Constants
 from sim.machine.machine import Machine
 from sim.program.durations import Durations
+from sim.program.priced import Priced
 from sim.program.recipe import Recipe
 from sim.studies.host_numbers import with_host_numbers
 from sim.timeline.spans import Kind, Timeline
@@ -48,22 +49,29 @@ def run_program(
     """
     program = loaded.scenario
     assert isinstance(program, Program)
+    quantiles = loaded.profile.jitter.quantiles if program.host.jitter else None
+    machine = Machine(program_costs(loaded, numbers, profiled=profiled), quantiles=quantiles, seed=seed)
+    recipe = Recipe(Priced(Durations(loaded.profile, program.kernels.scale)), graphs=mode == "graph")
+    warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}
+    return machine.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
+
+
+def program_costs(
+    loaded: LoadedScenario, numbers: Mapping[str, int] | None = None, *, profiled: bool = False
+) -> HostCosts:
+    """What a program's host threads pay, on the host that the scenario asks for; see ``run_program``."""
     engine = loaded.engine
     constants = Constants.profiled(loaded.profile) if profiled else Constants.of(loaded.profile)
     if numbers is not None:
         engine, constants = with_host_numbers(engine, constants, numbers)
-    costs = HostCosts(constants, engine.framework.by_kind, engine.framework.default, scale=program.host.scale)
-    recipe = Recipe(Durations(loaded.profile, program.kernels.scale), graphs=mode == "graph")
-    machine = Machine(costs, quantiles=loaded.profile.jitter.quantiles if program.host.jitter else None, seed=seed)
-    warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}
-    return machine.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
+    framework, scale = engine.framework, loaded.scenario.host.scale
+    return HostCosts(constants, framework.by_kind, framework.default, scale=scale)
 
 
 def program_metrics(timeline: Timeline) -> ProgramMetrics:
     """The metrics of a program's timeline."""
     start, end, kind = timeline.column("start"), timeline.column("end"), timeline.column("kind")
-    calls = (kind == Kind.CALL) & (timeline.column("correlation") != 0)
-    device = timeline.on_device
+    calls, device = timeline.launching, timeline.on_device
     begin = int(start.min())
     return ProgramMetrics(
         total_ns=int(end.max()) - begin,

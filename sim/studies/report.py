@@ -28,23 +28,32 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
     """
     loaded = results.loaded
     console.print(Text(loaded.scenario.title, style="bold"))
-    profile = loaded.profile
-    measured = f"{profile.provenance.gpu}, torch {profile.provenance.torch}, {profile.provenance.date}"
     program = loaded.scenario.kind == "program"
-    what = [] if program or loaded.model is None else [f"model {getattr(loaded.model, 'name', 'timer')}"]
-    what += [f"engine {loaded.engine.name}", f"profile {profile.name} ({measured})"]
-    console.print(Text("predicted for " + ", ".join(what), style="dim"), soft_wrap=True)
+    console.print(Text(_where(results), style="dim"), soft_wrap=True)
     if results.changes:
         console.print(Text("with " + ", ".join(results.changes), style="dim"), soft_wrap=True)
-    console.print(_program_table(results.modes, hardware) if program else _serving_table(results, hardware))
+    console.print(_program_table(results, hardware) if program else _serving_table(results, hardware))
     if hardware is not None:
         console.print(Text(hardware.source, style="dim"), soft_wrap=True)
+    for note in results.notes:
+        console.print(note, soft_wrap=True, highlight=False)
     if results.waterfall is not None:
         console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
         if results.break_evens:
             console.print(break_even_sentence(results.break_evens), soft_wrap=True)
     if results.speedup_of != "step time" and not program:
         console.print(Text(f"speedup is the ratio of {results.speedup_of}", style="dim"))
+
+
+def _where(results: Results) -> str:
+    """What the numbers below hold for: a prediction's profile, or the machine that was measured."""
+    loaded = results.loaded
+    model = [] if loaded.model is None else [f"model {getattr(loaded.model, 'name', 'timer')}"]
+    if (measured := results.measured) is not None:
+        return f"measured on {', '.join([str(measured), *model])}, median of {measured.repeats} runs"
+    profile = loaded.profile
+    source = f"{profile.provenance.gpu}, torch {profile.provenance.torch}, {profile.provenance.date}"
+    return "predicted for " + ", ".join([*model, f"engine {loaded.engine.name}", f"profile {profile.name} ({source})"])
 
 
 def waterfall_sentence(waterfall: Waterfall) -> str:
@@ -60,7 +69,8 @@ def break_even_sentence(points: list[BreakEven]) -> str:
 
 def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table:
     open_loop = results.loaded.scenario.workload.batch is None  # type: ignore[union-attr]
-    table = _table("mode", "step", *_beside(hardware), "tokens/s", "device busy", "exposed host", "speedup")
+    first = ("step", *_beside(hardware), *_noise(results))
+    table = _table("mode", *first, "tokens/s", "device busy", "exposed host", "speedup")
     if open_loop:
         table.add_column("TTFT p50", justify="right")
         table.add_column("TPOT mean", justify="right")
@@ -69,8 +79,9 @@ def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table
             mode,
             time(found["step_us"]),
             *_beside(hardware, mode),
+            *_noise(results, found),
             f"{found['tokens_per_s']:,.0f}" if found["tokens_per_s"] >= 10 else f"{found['tokens_per_s']:.3g}",
-            f"{found['device_busy']:.1%}",
+            "-" if found["device_busy"] is None else f"{found['device_busy']:.1%}",
             time(found["exposed_host_us"]),
             f"{found['speedup']:.2f}x",
         ]
@@ -80,17 +91,17 @@ def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table
     return table
 
 
-def _program_table(modes: dict[str, dict[str, Any]], hardware: MeasuredScenario | None) -> Table:
-    table = _table("mode", "total", *_beside(hardware), "host", "device", "launches", "kernels", "speedup")
-    for mode, found in modes.items():
-        total, *times = (time(found[key]) for key in ("total_us", "host_us", "device_us"))
+def _program_table(results: Results, hardware: MeasuredScenario | None) -> Table:
+    first = ("total", *_beside(hardware), *_noise(results))
+    table = _table("mode", *first, "host", "device", "launches", "kernels", "speedup")
+    for mode, found in results.modes.items():
         table.add_row(
             mode,
-            total,
+            time(found["total_us"]),
             *_beside(hardware, mode),
-            *times,
-            f"{found['launches']:,}",
-            f"{found['kernels']:,}",
+            *_noise(results, found),
+            *(time(found[key]) for key in ("host_us", "device_us")),
+            *("-" if found[key] is None else f"{found[key]:,}" for key in ("launches", "kernels")),
             f"{found['speedup']:.2f}x",
         )
     return table
@@ -106,6 +117,13 @@ def _beside(hardware: MeasuredScenario | None, mode: str | None = None) -> tuple
     return (f"{time(found.us)} +- {time(found.noise_us)}" if found else "-",)
 
 
+def _noise(results: Results, found: dict[str, Any] | None = None) -> tuple[str, ...]:
+    """The column that a measured table has beside its first: its header, or a mode's cell."""
+    if results.measured is None:
+        return ()
+    return ("noise",) if found is None else (time(found["noise_us"]),)
+
+
 def _table(first: str, *others: str) -> Table:
     table = Table(box=None, header_style="bold", pad_edge=False)
     table.add_column(first, no_wrap=True, min_width=len("overlap-graph"))
@@ -114,8 +132,10 @@ def _table(first: str, *others: str) -> Table:
     return table
 
 
-def time(microseconds: float) -> str:
-    """A time in the unit that keeps it readable: four significant digits in us, ms or s."""
+def time(microseconds: float | None) -> str:
+    """A time in the unit that keeps it readable: four significant digits in us, ms or s; '-' where there is none."""
+    if microseconds is None:
+        return "-"
     for limit, unit, factor in ((1e3, "us", 1.0), (1e6, "ms", 1e3), (float("inf"), "s", 1e6)):
         if abs(microseconds) < limit:
             value = microseconds / factor

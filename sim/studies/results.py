@@ -1,10 +1,12 @@
-"""A scenario run in all its modes: the numbers that ``run`` prints, as one object for scripts."""
+"""A scenario run in all its modes, simulated or for real: the numbers that ``run`` prints, as one object."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
+
+import numpy as np
 
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
@@ -17,11 +19,31 @@ from sim.timeline.metrics import IDLE_PARTS, step_metrics
 from sim.timeline.spans import Timeline
 
 Progress = Callable[[str], None]
+Numbers = tuple[dict[str, Any], tuple[int, int]]
+"""What one timeline amounts to, ready for JSON (None: the run does not tell), and the part of it that was counted."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Where, with what and when a scenario was run for real; ``torch`` None where none was used."""
+
+    on: str
+    device: str
+    torch: str | None
+    date: str
+    repeats: int
+
+    def __str__(self) -> str:
+        """Such as ``NVIDIA H200, torch 2.11.0+cu130, 2026-11-23``."""
+        return ", ".join([self.device, *([f"torch {self.torch}"] if self.torch else []), self.date])
 
 
 @dataclass
 class Results:
-    """What a run of all modes found. ``modes`` holds JSON-ready numbers, ``windows`` the steady part of a timeline."""
+    """What a run of all modes found. ``modes`` holds JSON-ready numbers, ``windows`` the steady part of a timeline.
+
+    ``measured`` is None for a prediction; ``notes`` are what a reader of a measurement has to know.
+    """
 
     loaded: LoadedScenario
     seed: int
@@ -32,9 +54,14 @@ class Results:
     speedup_of: str = "step time"
     waterfall: Waterfall | None = None
     break_evens: list[BreakEven] = field(default_factory=list)
+    measured: Measured | None = None
+    notes: list[str] = field(default_factory=list)
 
     def as_json(self) -> dict[str, Any]:
-        """One object with ``scenario``, ``seed``, ``profile`` and ``modes``, and ``why`` for serving."""
+        """One object with ``scenario``, ``seed``, ``profile`` and ``modes``; ``why`` of a prediction for serving.
+
+        A measurement has ``measured`` and ``notes`` in place of ``why``, and the modes' noise and every repeat.
+        """
         result: dict[str, Any] = {
             "scenario": self.loaded.source,
             "digest": self.loaded.digest,
@@ -43,6 +70,8 @@ class Results:
             "speedup_of": self.speedup_of,
             "modes": self.modes,
         }
+        if self.measured is not None:
+            result |= {"measured": asdict(self.measured), "notes": self.notes}
         if self.waterfall is not None:
             result["why"] = {
                 "base": self.waterfall.base,
@@ -60,61 +89,14 @@ def modes_of(scenario: Serving | Program) -> tuple[str, ...]:
 
 
 def run_all(loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None) -> Results:
-    """Run every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
-    if isinstance(loaded.scenario, Program):
-        return _run_program(loaded, seed, progress)
-    return _run_serving(loaded, loaded.scenario, seed, progress)
-
-
-def _run_program(loaded: LoadedScenario, seed: int, progress: Progress) -> Results:
-    assert isinstance(loaded.scenario, Program)
-    results = Results(loaded, seed, speedup_of="total time")
-    for mode in loaded.scenario.modes:
-        progress(mode)
-        timeline = run_program(loaded, mode, seed)
-        found = program_metrics(timeline)
-        first = next(iter(results.modes.values()), None)
-        total = found.total_ns / 1000
-        results.modes[mode] = {
-            "total_us": total,
-            "host_us": found.host_ns / 1000,
-            "device_us": found.device_ns / 1000,
-            "speedup": first["total_us"] / total if first else 1.0,
-            "launches": found.launches,
-            "kernels": found.kernels,
-        }
-        results.timelines[mode] = timeline
-        results.windows[mode] = (0, found.total_ns)
-    return results
-
-
-def _run_serving(loaded: LoadedScenario, scenario: Serving, seed: int, progress: Progress) -> Results:
-    results = Results(loaded, seed)
+    """Simulate every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
+    scenario = loaded.scenario
+    if isinstance(scenario, Program):
+        return results_of(loaded, seed, _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed)))
     run = ServingRun.of(loaded, seed)
-    closed = scenario.workload.batch is not None
-    latencies: dict[str, Latency] = {}
-    for mode in scenario.engine.modes:
-        progress(mode)
-        timeline = run.timeline(mode)
-        found = step_metrics(timeline, closed=closed)
-        results.modes[mode] = {
-            "step_us": round(found.step_ns / 1000, 3),
-            "tokens_per_s": round(found.tokens_per_s, 3),
-            "device_busy": round(found.device_busy, 6),
-            "exposed_host_us": round(found.exposed_host_ns / 1000, 3),
-            "idle": {part: round(found.idle[part] / 1000, 3) for part in IDLE_PARTS},
-            "launches": round(found.launches, 3),
-            "kernels": round(found.kernels, 3),
-            "late_rows": found.late_rows,
-        }
-        if not closed:
-            latencies[mode] = latency(timeline)
-            results.modes[mode] |= latencies[mode].as_json()
-        results.timelines[mode] = timeline
-        results.windows[mode] = found.window
-    _speedups(results, latencies, closed=closed)
+    results = results_of(loaded, seed, _each(scenario.engine.modes, progress, run.timeline))
     base, target = _ends(scenario.engine.modes)
-    if base and target and closed:
+    if base and target and scenario.workload.batch is not None:
         progress("why")
         results.waterfall = waterfall(run, base, target)
         progress("break-evens")
@@ -122,15 +104,93 @@ def _run_serving(loaded: LoadedScenario, scenario: Serving, seed: int, progress:
     return results
 
 
-def _speedups(results: Results, latencies: dict[str, Latency], *, closed: bool) -> None:
-    """Against serial-eager, or the first mode without it, by what the workload makes meaningful."""
-    base = "serial-eager" if "serial-eager" in results.modes else next(iter(results.modes))
-    if closed:
-        key, higher = "step_us", False
-    elif any(found.saturated for found in latencies.values()):
-        key, higher, results.speedup_of = "tokens_per_s", True, "throughput (saturated)"
+def _each(modes: tuple[str, ...], progress: Progress, run: Callable[[str], Timeline]) -> dict[str, Sequence[Timeline]]:
+    """One timeline a mode: a simulation repeated is the same simulation."""
+    runs: dict[str, Sequence[Timeline]] = {}
+    for mode in modes:
+        progress(mode)
+        runs[mode] = [run(mode)]
+    return runs
+
+
+def results_of(
+    loaded: LoadedScenario, seed: int, runs: Mapping[str, Sequence[Timeline]], measured: Measured | None = None
+) -> Results:
+    """The numbers of runs that have been made, several of each mode if they were measured.
+
+    A mode is shown by its run in the median, so that its numbers belong to one another; all repeats stand beside it.
+    """
+    results = Results(loaded, seed, measured=measured)
+    scenario = loaded.scenario
+    closed = isinstance(scenario, Serving) and scenario.workload.batch is not None
+    latencies: dict[str, Latency] = {}
+    for mode, timelines in runs.items():
+        if isinstance(scenario, Program):
+            key, found = "total_us", [_program_numbers(t) for t in timelines]
+        else:
+            key, found = "step_us", [_serving_numbers(t, closed=closed) for t in timelines]
+        order = sorted(range(len(found)), key=lambda i: found[i][0][key])
+        middle = order[(len(order) - 1) // 2]
+        numbers, results.windows[mode] = found[middle]
+        results.timelines[mode] = timelines[middle]
+        if measured is not None:
+            repeats = [numbers[key] for numbers, _ in found]
+            numbers |= {"noise_us": round(noise(repeats), 3), "repeats_us": repeats}
+        if isinstance(scenario, Serving) and not closed:
+            latencies[mode] = latency(timelines[middle])
+            numbers |= latencies[mode].as_json()
+        results.modes[mode] = numbers
+    if isinstance(scenario, Program):
+        results.speedup_of = "total time"
+        _speedups(results, next(iter(runs)), "total_us")
     else:
-        key, higher, results.speedup_of = "tpot_mean_us", False, "mean TPOT (below saturation)"
+        base = "serial-eager" if "serial-eager" in runs else next(iter(runs))
+        if closed:
+            _speedups(results, base, "step_us")
+        elif any(found.saturated for found in latencies.values()):
+            results.speedup_of = "throughput (saturated)"
+            _speedups(results, base, "tokens_per_s", higher=True)
+        else:
+            results.speedup_of = "mean TPOT (below saturation)"
+            _speedups(results, base, "tpot_mean_us")
+    return results
+
+
+def noise(repeats: Sequence[float]) -> float:
+    """Half the range from the 10th to the 90th percentile of repeated measurements, in their unit."""
+    low, high = np.quantile(repeats, [0.1, 0.9])
+    return float(high - low) / 2
+
+
+def _serving_numbers(timeline: Timeline, *, closed: bool) -> Numbers:
+    found = step_metrics(timeline, closed=closed)
+    seen = bool(timeline.on_device.any())  # a run whose device keeps no spans says nothing about the device
+    return {
+        "step_us": round(found.step_ns / 1000, 3),
+        "tokens_per_s": round(found.tokens_per_s, 3),
+        "device_busy": round(found.device_busy, 6) if seen else None,
+        "exposed_host_us": round(found.exposed_host_ns / 1000, 3) if seen else None,
+        "idle": {part: round(found.idle[part] / 1000, 3) for part in IDLE_PARTS} if seen else None,
+        "launches": round(found.launches, 3) if timeline.launching.any() else None,
+        "kernels": round(found.kernels, 3) if seen else None,
+        "late_rows": found.late_rows,
+    }, found.window
+
+
+def _program_numbers(timeline: Timeline) -> Numbers:
+    found = program_metrics(timeline)
+    seen = bool(timeline.on_device.any())
+    return {
+        "total_us": found.total_ns / 1000,
+        "host_us": found.host_ns / 1000,
+        "device_us": found.device_ns / 1000 if seen else None,
+        "launches": found.launches,
+        "kernels": found.kernels if seen else None,
+    }, (0, found.total_ns)
+
+
+def _speedups(results: Results, base: str, key: str, *, higher: bool = False) -> None:
+    """Each mode against the base, by a number of which less is better unless ``higher`` is."""
     reference = results.modes[base][key]
     for numbers in results.modes.values():
         ratio = numbers[key] / reference if higher else reference / numbers[key] if numbers[key] else 1.0

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from scenarios.engine import EnginePreset
 from scenarios.errors import Problem, ScenarioError
@@ -11,7 +13,7 @@ from scenarios.loader import LoadedScenario
 from scenarios.model import ModelShape, TimerModel
 from scenarios.profile import Profile
 from scenarios.scenario import Serving
-from sim.effects import Loop
+from sim.effects import Loop, Source
 from sim.loops import naive_loop, overlap_loop, serial_loop
 from sim.machine.calls import HostCosts
 from sim.machine.constants import Constants
@@ -24,6 +26,7 @@ from sim.serving.kv_cache import KVCache
 from sim.serving.policies import POLICIES
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
+from sim.serving.source import RequestSource
 from sim.studies.host_numbers import with_host_numbers
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
@@ -98,28 +101,35 @@ class ServingRun:
         return (self.scenario.workload.batch or 0) > self.buckets[-1]
 
     def timeline(self, mode: str) -> Timeline:
-        """Run one mode; raises ``ScenarioError`` when the model or a request does not fit into the device's memory."""
-        machine = Machine(
-            self._costs(),
-            self._lowering(),
-            quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
-            seed=self.seed,
-        )
+        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does."""
+        quantiles = self.profile.jitter.quantiles if self.scenario.host.jitter else None
+        machine = Machine(self.costs(), self.lowering(), quantiles=quantiles, seed=self.seed)
+        warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
+        return self.serve(mode, partial(machine.run, warm=warm))
+
+    def serve(self, mode: str, run: Callable[[Mapping[str, Loop[Any]], Source], Timeline]) -> Timeline:
+        """Have a machine run one mode's loop on a fresh server.
+
+        Raises ``ScenarioError`` when the model or a request does not fit into the memory of the profile's device.
+        """
         batch = self.scenario.workload.batch
         if batch is not None and 1 <= self.largest_batch < batch:
             message = (
                 f"found {batch}, expected at most {self.largest_batch}: no more such requests fit into the KV cache"
             )
             raise ScenarioError([Problem(self.source, "workload.batch", message)])
-        foreseen = not self.engine.late_stop_token
-        source = build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
-        warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
         try:
-            return machine.run({"scheduler": LOOPS[mode](self.server(mode))}, source, warm=warm)
+            return run({"scheduler": LOOPS[mode](self.server(mode))}, self.requests())
         except ValueError as error:
             raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
 
-    def _costs(self) -> HostCosts:
+    def requests(self) -> RequestSource:
+        """The workload's requests, as they arrive."""
+        foreseen = not self.engine.late_stop_token
+        return build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
+
+    def costs(self) -> HostCosts:
+        """What the host pays."""
         host, framework = self.engine.host, self.engine.framework
         work = {
             name: (cost.base, cost.per_row, cost.per_token)
@@ -130,7 +140,8 @@ class ServingRun:
             self.constants, framework.by_kind, framework.default, work, self.scale, self.scenario.host.extra
         )
 
-    def _lowering(self) -> Lowering:
+    def lowering(self) -> Lowering:
+        """From a batch's phase to operations."""
         scale = self.scenario.kernels.scale
         if isinstance(self.model, TimerModel):
             return TimerLowering(self.model, scale)

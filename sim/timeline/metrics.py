@@ -81,14 +81,14 @@ def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
     idle = idle_by_cause(timeline, busy, start, end)
     numbers = np.array([d.step for d in counted_steps])
     counted = np.isin(timeline.column("step"), numbers)
-    kinds, calls = timeline.column("kind"), timeline.column("correlation") != 0
+    kinds = timeline.column("kind")
     tokens = sum(d.tokens for d in deliveries)
     return StepMetrics(
         step_ns=(end - start) / steps,
         tokens_per_s=tokens * 1e9 / max(1, deliveries[-1].time - first_arrival),
         busy_ns=int((busy[:, 1] - busy[:, 0]).sum()) / steps,
         idle={cause: ns / steps for cause, ns in idle.items()},
-        launches=int((counted & (kinds == Kind.CALL) & calls).sum()) / steps,
+        launches=int((counted & timeline.launching).sum()) / steps,
         kernels=int((counted & (kinds == Kind.KERNEL)).sum()) / steps,
         late_rows=sum(d.rows - d.tokens for d in deliveries),
         steps=steps,
@@ -144,8 +144,7 @@ def idle_by_cause(timeline: Timeline, busy: Column, start: int, end: int, rank: 
 
 def _launching_calls(timeline: Timeline, device: Column, times: Column) -> tuple[Column, Column]:
     """For each time, when the call returned whose work starts there or next, and the track of its thread."""
-    kinds, correlations = timeline.column("kind"), timeline.column("correlation")
-    calls = timeline.table[(kinds == Kind.CALL) & (correlations != 0)]
+    calls = timeline.table[timeline.launching]
     by_id = calls[np.argsort(calls[:, 5], kind="stable")]
     work = device[np.searchsorted(device[:, 1], times).clip(max=len(device) - 1)]
     found = np.searchsorted(by_id[:, 5], work[:, 5]).clip(max=len(by_id) - 1)

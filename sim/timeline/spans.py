@@ -157,6 +157,12 @@ class Timeline:
         """Which spans occupy a device."""
         return self.column("kind") <= Kind.MEMSET
 
+    @cached_property
+    def launching(self) -> npt.NDArray[np.bool_]:
+        """Which spans are calls that enqueue something."""
+        launching: npt.NDArray[np.bool_] = (self.column("kind") == Kind.CALL) & (self.column("correlation") != 0)
+        return launching
+
     def window(self, start: int, end: int) -> Timeline:
         """The spans that touch ``[start, end)``, uncut, and the deliveries inside it."""
         inside = (self.column("end") > start) & (self.column("start") < end)

@@ -16,13 +16,22 @@ examples:
   overlapsim run decode-llama-3.1-8b --model my-model/config.json --out runs/mine
   overlapsim run hundred-matmuls --set n=1024 --json
   overlapsim run my-scenario.toml --expect "overlap-graph.speedup>1.3"
+  overlapsim run sleep-overlap --on emulated
+  overlapsim run decode-qwen3-0.6b --on cuda
 """
 
 
 def add(verbs: Verbs) -> None:
     """Add the verb's options."""
-    verb = add_verb(verbs, "run", "predict a scenario in all its modes, and why it gains", run, EXAMPLES)
+    verb = add_verb(verbs, "run", "predict a scenario in all its modes, and why it gains, or measure it", run, EXAMPLES)
     add_scenario(verb)
+    verb.add_argument(
+        "--on",
+        choices=("sim", "emulated", "cpu", "cuda"),
+        default="sim",
+        help="sim predicts (the default); the others measure, the median of 5 runs: emulated, a device of threads that "
+        "sleep, as long as the profile says; cpu, torch without streams and graphs; cuda, an NVIDIA GPU",
+    )
     verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     verb.add_argument(
         "--out", type=Path, metavar="DIR", help="also write summary.json, timeline.json (Perfetto) and timeline.png"
@@ -37,7 +46,10 @@ def add(verbs: Verbs) -> None:
 
 
 def run(arguments: argparse.Namespace) -> int:
-    """Run a scenario in all its modes, print the answer and write its files."""
+    """Run a scenario in all its modes, print the answer and write its files.
+
+    Off the simulator the answer is no, too, when the modes of a model in float32 disagree about a token.
+    """
     from rich.console import Console
 
     from sim.studies.expectation import Expectation
@@ -52,8 +64,20 @@ def run(arguments: argparse.Namespace) -> int:
     loaded = load(arguments)
     for expectation in expectations:
         expectation.check_mode(modes_of(loaded.scenario))
+    agree = True
     with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
-        results = run_all(loaded, arguments.seed, lambda what: status.update(f"{arguments.scenario}: {what}"))
+
+        def progress(what: str) -> None:
+            status.update(f"{arguments.scenario}: {what}")
+
+        if arguments.on == "sim":
+            results = run_all(loaded, arguments.seed, progress)
+        else:
+            from gpu.measure import measure
+            from gpu.tokens import first_divergences
+
+            results, tokens = measure(loaded, arguments.on, arguments.seed, progress)
+            agree = arguments.on != "cpu" or not first_divergences(tokens)
     results.changes = tuple(arguments.set)
     broken = [text for text in (e.check(results.modes) for e in expectations) if text]
     with reader_may_leave():
@@ -72,4 +96,4 @@ def run(arguments: argparse.Namespace) -> int:
                 print("wrote " + ", ".join(str(path) for path in written), flush=True)
     for text in broken:
         print(f"overlapsim: {text}", file=sys.stderr)
-    return NO if broken else DONE
+    return NO if broken or not agree else DONE

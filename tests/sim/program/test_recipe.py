@@ -16,6 +16,7 @@ from scenarios.ops import Ops
 from sim.effects import DEVICE, Wait
 from sim.program.durations import Durations
 from sim.program.ops import Copy, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.program.priced import Priced
 from sim.program.recipe import Capture, Recipe
 
 DURATIONS = Durations(load_profile("nvidia-h200"))
@@ -24,7 +25,7 @@ OPS: TypeAdapter[Any] = TypeAdapter(Ops)
 
 def loop(*ops: dict[str, Any], graphs: bool = False) -> list[Any]:
     """The effects of a thread that does ``ops``."""
-    return list(Recipe(DURATIONS, graphs=graphs).loop(OPS.validate_python(list(ops))))
+    return list(Recipe(Priced(DURATIONS), graphs=graphs).loop(OPS.validate_python(list(ops))))
 
 
 def sleep(us: int, stream: str = "main") -> dict[str, Any]:

@@ -1,0 +1,33 @@
+"""The memory that a model's run takes, reckoned before any of it is taken."""
+
+from __future__ import annotations
+
+from gpu.model.meta import PAGE
+from scenarios.model import ModelShape
+from sim.studies.serving import ServingRun
+
+GRAPH_NODE = 16 * 1024  # bytes that an executable graph holds a node, generously
+NODES_A_LAYER = 12
+
+
+def needs(run: ServingRun, longest: int, pages: int, element: int, *, on_gpu: bool) -> dict[str, int]:
+    """Bytes by what they are for; ``element`` bytes a number, ``pages`` of cache, ``longest`` tokens of one request.
+
+    Activations are counted as if each operation of one layer kept its result. Plain torch, which a CPU runs, also
+    gathers the keys and values of a whole batch.
+    """
+    shape, workload, settings = run.model, run.scenario.workload, run.scenario.engine
+    assert isinstance(shape, ModelShape)
+    sampled = max(workload.batch or 0, settings.max_batch)
+    rows = sampled if workload.batch is not None else max(sampled, settings.prefill_tokens, longest)
+    a_row = 4 * shape.hidden + 2 * (shape.q_size + shape.kv_size) + 3 * shape.intermediate
+    gathered = (workload.batch or settings.max_batch) * longest * 2 * (shape.kv_size + shape.q_size)
+    parts = {
+        "weights": shape.num_parameters * element + 4 * longest * shape.head_dim,
+        "cache": (pages + 1) * PAGE * shape.kv_bytes_per_token // shape.dtype_bytes * element,
+        "activations": (rows * a_row + sampled * shape.vocab + (0 if on_gpu else gathered)) * element,
+    }
+    if on_gpu and any(mode.endswith("graph") for mode in settings.modes):
+        buckets = [b for b in run.buckets if b <= max(sampled, run.buckets[0])]
+        parts["graphs"] = len(buckets) * NODES_A_LAYER * shape.layers * GRAPH_NODE
+    return parts

@@ -1,0 +1,55 @@
+"""A program's ops as operations that have a price: what the simulator and the emulated device run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from scenarios import ops as recipe
+from sim.program.durations import Durations
+from sim.program.ops import Direction, Graph, Kernel, Op, Record, Replay, WaitEvent
+
+
+class Priced:
+    """Makes operations whose kernels and copies last as long as a profile says."""
+
+    def __init__(self, durations: Durations) -> None:
+        self._durations = durations
+
+    def operation(self, op: recipe.Op) -> Op:
+        """The operation with its duration; products are of a two-byte type, additions of float32."""
+        durations = self._durations
+        match op:
+            case recipe.Matmul():
+                flops, nbytes = 2 * op.m * op.n * op.k, 2 * (op.m * op.k + op.k * op.n + op.m * op.n)
+                name = kernel_name(op)
+                return durations.kernel(name, "gemm", "gemm", flops=flops, nbytes=nbytes, rows=op.m, shape=(op.n, op.k))
+            case recipe.Add():
+                return durations.kernel(kernel_name(op), "elementwise", "elementwise", nbytes=3 * 4 * op.elements)
+            case recipe.Sleep():
+                return Kernel(kernel_name(op), "sleep", op.duration, op.sm)
+            case recipe.Copy(direction="d2d"):
+                return durations.copy_on_device(op.bytes)
+            case recipe.Copy():
+                return durations.copy(direction(op), op.bytes, pinned=op.pinned)
+            case recipe.Record():
+                return Record(op.event, op.timed)
+            case recipe.WaitEvent():
+                return WaitEvent(op.event)
+            case _:
+                raise TypeError(f"{op!r} is no operation of a stream")
+
+    def replay(self, name: str, body: Sequence[tuple[str, Op]], graph: Graph) -> Replay:
+        """A launch of the graph as its capture understood it."""
+        del body
+        return Replay(name, graph)
+
+
+def kernel_name(op: recipe.Matmul | recipe.Add | recipe.Sleep) -> str:
+    """What timelines call the kernel of an op, whoever runs it."""
+    return f"matmul {op.m}x{op.k}x{op.n}" if isinstance(op, recipe.Matmul) else op.op
+
+
+def direction(op: recipe.Copy) -> Direction:
+    """The direction of a copy between host and device."""
+    assert op.direction != "d2d"
+    return op.direction
