@@ -10,16 +10,14 @@ import sys
 from pathlib import Path
 
 from sim.cli import main
-from sim.studies import steps
 from sim.studies.micro.__main__ import summary
 from sim.studies.micro.comparison import everything
 from sim.studies.micro.tables import Tables
 
 README = Path(__file__).parent.parent / "README.md"
-RESULTS = README.parent / steps.RESULTS
+RESULTS = README.parent / "gpu/results/nvidia-h200"
 TABLES = {
-    "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS)))),
-    "steps": lambda: steps.print_table(RESULTS),
+    "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS / "2026-11-23")))),
 }
 _BLOCK = re.compile(r"```console\n\$ (overlapsim[^\n]*)\n(.*?)```", re.DOTALL)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from gpu.engine.graphs import DecodeGraphs
+from gpu.engine.graphs import Captured, DecodeGraphs
 from gpu.engine.inputs import Inputs
 from gpu.engine.needs import needs
 from gpu.engine.streams import Streams
@@ -16,7 +16,7 @@ from gpu.machines.wall import Device, WallMachine
 from gpu.memory import memory_errors, require
 from gpu.model.llama import Llama
 from gpu.model.meta import PAGE
-from gpu.model.ops import Ops, TorchOps
+from gpu.model.ops import Call, Ops, TorchOps
 from gpu.model.weights import Weights, random_weights
 from scenarios.model import ModelShape
 from sim.serving.server import Server
@@ -63,6 +63,10 @@ class TorchRun:
         """Each request's tokens in the latest run, late ones included."""
         return None if self.inputs is None else self.inputs.sampled
 
+    def captured(self) -> dict[int, Captured]:
+        """The graphs of the modes that have been run, by bucket."""
+        return {rows: one for graphs in self._captured.values() for rows, one in graphs.captured.items()}
+
     def streams(self) -> dict[str, torch.cuda.Stream]:
         """The streams by what runs on them; a CPU has none."""
         return {} if self._streams is None else vars(self._streams)
@@ -72,6 +76,33 @@ class TorchRun:
         self.inputs = self.graphs = self._model = self._streams = None
         self._captured.clear()
         del self.weights
+
+    def margins(self, mode: str) -> tuple[Timeline, dict[int, list[tuple[float, float]]]]:
+        """Run one mode and keep the two largest logits behind every token, by request; slower than ``run``."""
+        kept: list[torch.Tensor] = []
+
+        def wrap(kind: str, call: Call) -> Call:
+            if kind != "argmax":
+                return call
+
+            def and_keep() -> None:
+                call()
+                assert self._model is not None
+                kept.append(self._model.logits.float().topk(2, -1).values)
+
+            return and_keep
+
+        usual, self.wrap = self.wrap, wrap
+        try:
+            timeline = self.run(mode)
+        finally:
+            self.wrap = usual
+        assert self.inputs is not None
+        found: dict[int, list[tuple[float, float]]] = {}
+        for largest, members in zip(kept, self.inputs.steps, strict=True):
+            for request, (first, second) in zip(members, largest.tolist(), strict=False):
+                found.setdefault(request.id, []).append((first, second))
+        return timeline, found
 
     def run(self, mode: str) -> Timeline:
         """Run one mode in wall-clock time."""

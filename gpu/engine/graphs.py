@@ -13,7 +13,7 @@ from gpu.model.llama import Llama
 from gpu.model.meta import LENGTH
 
 
-@dataclass(frozen=True)
+@dataclass
 class Captured:
     """One bucket's graph, and what capturing and first replaying it took (ns) and what it holds (bytes)."""
 

@@ -48,6 +48,11 @@ class Inputs:
                 tokens.setdefault(request.id, []).append(token)
         return tokens
 
+    @property
+    def steps(self) -> list[tuple[Request, ...]]:
+        """Whose tokens each processed step sampled, row by row."""
+        return [members for members, _ in self._learned]
+
     def learn(self, batch: Batch, tokens: list[int]) -> None:
         """Remember the sampled tokens of the oldest step in flight."""
         assert self._in_flight.popleft() is batch

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from gpu.profiling.profiled import profiled_spans
 from gpu.session import On, Session, open_session
 from scenarios.loader import LoadedScenario
 from scenarios.suite import Configuration
@@ -30,7 +31,14 @@ class Backend:
 
 def backend_of(on: On) -> Backend:
     """The backend that this name stands for."""
-    return Backend(on, open_session, _measure_host)
+    return Backend(on, open_session, _measure_host, _profiled if on == "cuda" else None)
+
+
+def _profiled(configuration: Configuration, case: Case, seed: int) -> Timeline:
+    """The case's timeline from a process that profiles."""
+    words = [configuration.scenario, *(word for text in configuration.set for word in ("--set", text))]
+    words += ["--seed", str(seed)]
+    return profiled_spans(configuration.loaded, words, {case.mode: case.measured})[case.mode].timeline
 
 
 def _measure_host(on: On) -> HostNumbers:

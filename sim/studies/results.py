@@ -42,7 +42,8 @@ class Measured:
 class Results:
     """What a run of all modes found. ``modes`` holds JSON-ready numbers, ``windows`` the steady part of a timeline.
 
-    ``measured`` is None for a prediction; ``notes`` are what a reader of a measurement has to know.
+    ``measured`` is None for a prediction; ``notes`` are what a reader of a measurement has to know, ``graphs`` what
+    capturing took, by rows.
     """
 
     loaded: LoadedScenario
@@ -56,6 +57,7 @@ class Results:
     break_evens: list[BreakEven] = field(default_factory=list)
     measured: Measured | None = None
     notes: list[str] = field(default_factory=list)
+    graphs: dict[int, dict[str, float]] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """One object with ``scenario``, ``seed``, ``profile`` and ``modes``; ``why`` of a prediction for serving.
@@ -71,7 +73,7 @@ class Results:
             "modes": self.modes,
         }
         if self.measured is not None:
-            result |= {"measured": asdict(self.measured), "notes": self.notes}
+            result |= {"measured": asdict(self.measured), "notes": self.notes, "graphs": self.graphs}
         if self.waterfall is not None:
             result["why"] = {
                 "base": self.waterfall.base,
@@ -154,6 +156,22 @@ def results_of(
             results.speedup_of = "mean TPOT (below saturation)"
             _speedups(results, base, "tpot_mean_us")
     return results
+
+
+def add_spans(results: Results, mode: str, timeline: Timeline) -> None:
+    """Take from a run that recorded the device what only such a run tells; times stay those of the clean runs.
+
+    The mode's timeline becomes the recorded one.
+    """
+    scenario = results.loaded.scenario
+    if isinstance(scenario, Serving):
+        keys: tuple[str, ...] = ("device_busy", "exposed_host_us", "idle", "launches", "kernels")
+        numbers, window = _serving_numbers(timeline, closed=scenario.workload.batch is not None)
+    else:
+        keys = ("device_us", "launches", "kernels")
+        numbers, window = _program_numbers(timeline)
+    results.modes[mode] |= {key: numbers[key] for key in keys}
+    results.timelines[mode], results.windows[mode] = timeline, window
 
 
 def noise(repeats: Sequence[float]) -> float:

@@ -57,6 +57,13 @@ def load(arguments: argparse.Namespace) -> LoadedScenario:
     return load_scenario(arguments.scenario, arguments.set, arguments.model)
 
 
+def words_of(arguments: argparse.Namespace) -> list[str]:
+    """The words that name the same scenario on another command line that has these options."""
+    words = [arguments.scenario, *(word for text in arguments.set for word in ("--set", text))]
+    words += ["--model", arguments.model] if arguments.model else []
+    return [*words, "--seed", str(arguments.seed)]
+
+
 @contextmanager
 def reader_may_leave() -> Iterator[None]:
     """Go on quietly when whoever reads standard output has seen enough; the exit code is still the answer's."""

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from sim.verbs import DONE, NO
-from sim.verbs.parsing import Verbs, add_scenario, add_verb, load, reader_may_leave
+from sim.verbs.parsing import Verbs, add_scenario, add_verb, load, reader_may_leave, words_of
 
 EXAMPLES = """\
 examples:
@@ -48,7 +48,7 @@ def add(verbs: Verbs) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Run a scenario in all its modes, print the answer and write its files.
 
-    Off the simulator the answer is no, too, when the modes of a model in float32 disagree about a token.
+    Off the simulator the answer is no, too, when the modes of a model disagree about a token that is no near tie.
     """
     from rich.console import Console
 
@@ -74,10 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
             results = run_all(loaded, arguments.seed, progress)
         else:
             from gpu.measure import measure
-            from gpu.tokens import first_divergences
 
-            results, tokens = measure(loaded, arguments.on, arguments.seed, progress)
-            agree = arguments.on != "cpu" or not first_divergences(tokens)
+            results, agree = measure(loaded, arguments.on, arguments.seed, progress, words=words_of(arguments))
     results.changes = tuple(arguments.set)
     broken = [text for text in (e.check(results.modes) for e in expectations) if text]
     with reader_may_leave():

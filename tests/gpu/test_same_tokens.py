@@ -25,14 +25,17 @@ OPEN = (
 MODEL_KINDS = ("tiny", "with query and key norms", "with a bias")
 
 
-def tokens(sets: tuple[str, ...], mode: str, device: str, **shape: Any) -> dict[int, list[int]]:
-    """What each request received."""
+def tokens(
+    sets: tuple[str, ...], mode: str, device: str, *, capture: bool = True, **shape: Any
+) -> dict[int, list[int]]:
+    """What each request received; without ``capture`` graph modes run padded to their buckets, eagerly."""
     from gpu.engine.build import TorchRun
 
     run = ServingRun.of(load_scenario("decode-llama-3.1-8b", [*SCENARIO, *sets]))
     if shape:
         run = type(run)(**{**vars(run), "model": run.model.model_copy(update=shape)})
     torch_run = TorchRun.of(run, device, dtype=torch.float32)
+    torch_run.capture = capture
     timeline = torch_run.run(mode)
     assert torch_run.inputs is not None
     return {s.request: torch_run.inputs.sampled[s.request][: s.tokens] for s in timeline.served}
@@ -58,7 +61,27 @@ def test_a_slot_a_request_gives_the_same_tokens_as_a_ring(sets: tuple[str, ...])
 @pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])
 @pytest.mark.parametrize("shape", [{"head_dim": 64}, {"head_dim": 64, "qk_norm": True}], ids=MODEL_KINDS[:2])
 def test_every_mode_gives_the_tokens_of_serial_graph_on_a_gpu(sets: tuple[str, ...], shape: dict[str, Any]) -> None:
-    expected = tokens((*sets, "engine.buckets=[4, 8]"), "serial-graph", "cuda", **shape)
+    buckets = (*sets, "engine.buckets=[4, 8]")
+    expected = tokens(buckets, "serial-graph", "cuda", **shape)
+    for mode in ("serial-graph", "overlap-graph"):
+        assert tokens(buckets, mode, "cuda", capture=False, **shape) == expected
     for form in ("ring", "request-slot"):
-        found = tokens((*sets, "engine.buckets=[4, 8]", f"engine.future_map={form}"), "overlap-graph", "cuda", **shape)
-        assert found == expected
+        assert tokens((*buckets, f"engine.future_map={form}"), "overlap-graph", "cuda", **shape) == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_in_bf16_modes_part_at_near_ties_only_on_a_gpu() -> None:
+    from gpu.engine.build import TorchRun
+    from gpu.near_ties import near_ties
+    from gpu.tokens import received
+
+    sets = ["model=qwen3-0.6b", "workload.batch=13", "workload.context=300", "workload.output_tokens=100"]
+    run = TorchRun.of(ServingRun.of(load_scenario("decode-llama-3.1-8b", [*sets, "engine.buckets=[64]"])), "cuda")
+    margins, found = {}, {}
+    for mode in MODES:
+        timeline, margins[mode] = run.margins(mode)
+        found[mode] = received(run.sampled() or {}, timeline)
+    judged = near_ties(margins, found)
+    assert judged.others == []
+    assert judged.noise < 0.5
