@@ -31,7 +31,7 @@ CONTEXTS = (96, 192, 384, 768, 1536, 3072, 6144)
 BASE = 768
 PROMPTS = (24, 96, 384, 768, 1536, 3072, 6144)
 REPEATS = 5
-TRAIN = 6000.0
+TRAIN = 4500.0
 """Microseconds of replays that are timed at once."""
 DECODE = ("qkv", "rope", "kv_write", "attention", "combine", "o", "norm", "gate_up", "silu", "down", "norm")
 PREFILL = ("qkv", "rope", "kv_write", "attention", "o", "norm", "gate_up", "silu", "down", "norm")

@@ -84,4 +84,5 @@ def test_in_bf16_modes_part_at_near_ties_only_on_a_gpu() -> None:
         found[mode] = received(run.sampled() or {}, timeline)
     judged = near_ties(margins, found)
     assert judged.others == []
-    assert judged.noise < 0.5
+    largest = max(first for mode in margins.values() for row in mode.values() for first, _ in row)
+    assert judged.noise < 0.05 * largest
