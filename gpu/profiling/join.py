@@ -127,8 +127,12 @@ def _threads_of(calls: Sequence[Call], on_threads: Mapping[int, list[Span]]) -> 
 def _cut(
     spans: Sequence[Span], calls: Sequence[Call], host: Timeline, out: Recorder, launching: set[int]
 ) -> list[Span]:
-    """A thread's spans with its calls in place of what they cover; those inside a wait are that wait."""
+    """A thread's spans with its calls in place of what they cover; those inside a wait are that wait.
+
+    Launches of what the host's timeline itself knows of its device stay tied to it.
+    """
     result: list[Span] = []
+    known = set(host.column("correlation")[host.on_device].tolist())
     begins = [call.start for call in calls]
     within: set[int] = set()
     for span in spans:
@@ -141,7 +145,7 @@ def _cut(
                 within.add(at)
                 inside.append(calls[at])
         if span.kind in (Kind.WAIT, Kind.NO_WORK) or not inside:
-            result.append(span._replace(correlation=0))
+            result.append(span if span.correlation in known else span._replace(correlation=0))
             continue
         now = span.start
         for call in inside:

@@ -38,7 +38,7 @@ BAD_RUNS = {
     "no config": (["decode-qwen3-0.6b", "--model", "no.json"], "no.json: cannot be read as JSON"),
     "two models": ([*TINY, "--model", "no.json"], "--model: no such option beside '--set model=...'"),
     "unknown mode": ([*TINY, "--expect", "overlap-grap.speedup>1"], "did you mean 'serial-eager'?"),
-    "too large": ([*TINY, *sets("workload.context=99999999")], "workload.batch: found 16, expected at most 4"),
+    "too large": ([*TINY, *sets("workload.context=99999999")], "workload.batch: found 16, expected at most 5"),
     "bad trace": ([*TINY, *sets("workload.trace=bad.jsonl")], "bad.jsonl: row 1: "),
     "unjoined capture": (["unjoined.toml"], "graph 'graph': stream 'main' does not wait for all work of the others"),
     "seed": (["launch-chain", "--seed", "x"], "run: argument --seed: invalid int value: 'x' (see 'overlapsim run "),

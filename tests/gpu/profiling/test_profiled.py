@@ -30,7 +30,7 @@ def test_on_a_cpu_the_host_s_spans_come_back_with_the_clocks_error_and_the_infla
     assert list(found) == ["serial-eager", "overlap-graph"]
     for one in found.values():
         assert 0 < one.alignment_error_ns < 1_000_000
-        assert [t.place for t in one.timeline.tracks] == [Place.HOST_THREAD]
+        assert [t.place for t in one.timeline.tracks] == [Place.HOST_THREAD, Place.STREAM]
         assert {d.rows for d in one.timeline.deliveries if not d.prefill} == {3}
         assert one.inflation == step_ns(load_scenario("decode-llama-3.1-8b", SETS), one.timeline) / 1000
         assert (one.outside, one.too_early, one.earliest_ns) == (0, 0, 0)

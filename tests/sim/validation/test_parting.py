@@ -59,7 +59,7 @@ PERTURBED = {
     "constants.wake_spin": (lambda: with_constant("wake_spin", 90_000), ("serial-eager", "serial-graph")),
     "constants.graph_launch_call": (lambda: with_constant("graph_launch_call", 90_000), ("serial-graph",)),
     "constants.launch_call": (lambda: with_constant("launch_call", 9_000), ("serial-eager", "overlap-eager")),
-    "constants.launch_latency": (lambda: with_constant("launch_latency", 100_000), ("serial-eager",)),
+    "constants.launch_latency": (lambda: with_constant("launch_latency", 20000), ("serial-eager",)),
     "constants.copy_call": (lambda: with_constant("copy_call", 90_000), ("serial-eager", "serial-graph")),
     "constants.event_record_call": (lambda: with_constant("event_record_call", 90_000), ("serial-graph",)),
     "engine.framework.by_kind.gemm": (lambda: with_framework("gemm", 30_000), ("serial-eager", "overlap-eager")),

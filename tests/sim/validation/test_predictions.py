@@ -28,15 +28,16 @@ def configuration(*overrides: str, scenario: str = "sleep-overlap") -> Configura
 
 def test_the_parts_of_a_timer_are_its_host_work_its_calls_and_its_kernel() -> None:
     constants = timers().profile.constants
-    calls = constants.launch_call.value + constants.event_record_call.value
+    framework = timers().engine.framework.by_kind  # a timer's kernel has no kind of its own
+    framed = timers().engine.framework.default + framework["event_record"]
+    calls = constants.launch_call.value + constants.event_record_call.value + framed
     for mode in ("serial-eager", "overlap-eager"):
         found = predict(timers(), mode)
         assert found.parts == Parts(host_ns=6_000_000, launch_ns=calls, device_ns=10_000_000)
     assert quantity_of(timers()) == "step"
     step = predict(timers(), "serial-eager").ns
-    assert step == 16_000_000 + sum(
-        c.value for c in (constants.launch_call, constants.launch_latency, constants.wake_spin)
-    )
+    waited = (constants.launch_call, constants.launch_latency, constants.wake_spin)
+    assert step == 16_000_000 + timers().engine.framework.default + sum(c.value for c in waited)
 
 
 def test_the_parts_of_a_program_are_its_totals() -> None:

@@ -56,7 +56,7 @@ def test_another_run_has_no_measurement(results: Path) -> None:
 
 def test_results_are_looked_for_beside_the_gpu_package() -> None:
     assert shipped.results_path("nvidia-h200", "none") is None
-    assert shipped.results_path("nvidia-h200", "steps") == Path("gpu/results/nvidia-h200/steps.json").resolve()
+    assert shipped.results_path("nvidia-h200", "h200") == Path("gpu/results/nvidia-h200/h200.json").resolve()
 
 
 SHIPPED = [path for suite in SUITES.names() if (path := shipped.results_path("nvidia-h200", suite))]
