@@ -7,8 +7,9 @@ microseconds, work is bytes and floating-point operations; the results are table
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -18,14 +19,14 @@ from gpu.calibration.fit_constants import Estimate
 from gpu.calibration.fit_tables import Curves, curves, left_out, left_out_of_grid, tables
 from gpu.calibration.layer_parts import LayerRow, Part
 from gpu.calibration.measurements import Measurements
-from gpu.calibration.regression import fit_roofline
+from gpu.calibration.regression import Floats, fit_roofline
 from scenarios.loader import load_model
-from scenarios.model import ModelShape
 from scenarios.units import format_bandwidth, format_bytes, format_duration, format_flop_rate
 
 BF16, INT32 = 2, 4
 Table = dict[str, Any]
 PRODUCTS = ("qkv", "o", "gate_up", "down", "head")
+MOVED = ("resolve", "store")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,65 +42,54 @@ class Row:
 
 def kernel_costs(m: Measurements, graph_gap: float) -> dict[str, Table]:
     """The cost of every kind of kernel; ``graph_gap`` is taken from each measured time."""
-    layers = [LayerRow(row, graph_gap) for row in m.layers["rows"]]
-    parts: dict[str, list[Part]] = defaultdict(list)
-    for layer in layers:
-        for part in layer.parts():
-            parts["prefill" if (part.phase, part.name) == ("prefill", "attention") else part.name].append(part)
     tile = m.layers["row_tile"]
+    layers = [LayerRow(row, graph_gap) for row in m.layers["rows"]]
+    build = partial(_row, tile=tile, input_width=m.layers["input_width"])
+    known = _by_group((part for layer in layers for part in layer.known()), build)
+    lines = {group: fit_roofline(*_columns(rows)) for group, rows in known.items()}
+
+    def estimate(part: Part) -> float:
+        flops, traffic, _ = _columns([build(part)])
+        return float(lines[_group(part)].at(flops, traffic)[0])
+
+    full = _by_group((part for layer in layers for part in layer.parts(estimate)), build)
     spread = _spread([layer.unexplained for layer in layers])
     where = f"layers: a graph of layers less the same without this kind; kinds add up to a layer but for {spread} rows"
-    products = [_product(part, tile) for name in PRODUCTS for part in parts[name]]
     squares = [_square(row, graph_gap) for row in m.kernels["squares"]]
     adds = [Row((), 1, row["us"] - graph_gap, 12 * row["elements"]) for row in m.kernels["adds"]]
-    silu = [_by_width(part, _shape(part).intermediate, 3 * BF16) for part in parts["silu"]]
-    moved = [Row((), 1, p.us, p.rows * size) for name, size in _moved(m).items() for p in parts[name]]
     copied = [Row((), 1, us, 2 * size) for size, us in _copies(m, "d2d_us", 0.0)]
+
+    def cost(group: str, source: str, **more: Any) -> Table:
+        return _cost(known[group], source, **({"measured": full[group]} | more))
+
     return {
-        "gemm": _cost(
-            products,
+        "gemm": cost(
+            "gemm",
             f"tables by [n, k] over tiles of {tile} rows: {where}; square ones: kernels squares, in the L2 while they"
             " fit; sm: grids of 128 of 132 multiprocessors, profiled.json",
             sm=0.97,
-            measured=products + squares,
+            measured=full["gemm"] + squares,
         ),
-        "attention_decode": _cost(
-            [_decode(part) for part in parts["attention"]],
+        "attention_decode": cost(
+            "attention",
             f"tables by [heads, kv_heads, head_dim, batch] over the context: {where}",
             left_out=left_out_of_grid,
         ),
-        "attention_combine": _cost(
-            [_by_width(part, _shape(part).q_size, 2 * BF16) for part in parts["combine"]], f"tables by [width]: {where}"
-        ),
-        "attention_prefill": _cost(
-            [_prefill(part) for part in parts["prefill"]],
+        "attention_combine": cost("combine", f"tables by [width]: {where}"),
+        "attention_prefill": cost(
+            "prefill",
             f"tables by [heads, kv_heads, head_dim] over one prompt's length, causal: {where}; torch's flash attention"
             " and the copy of its result",
         ),
-        "norm": _cost(
-            [_by_width(part, _shape(part).hidden, 4 * BF16, shared=BF16) for part in parts["norm"]],
-            f"tables by [width]: {where}; sum and norm are written",
-        ),
+        "norm": cost("norm", f"tables by [width]: {where}; sum and norm are written"),
         "elementwise": _cost(
-            adds, f"roofline: kernels adds; tables by [width]: silu_mul of {where}", sm=0.06, measured=silu
+            adds, f"roofline: kernels adds; tables by [width]: silu_mul of {where}", sm=0.06, measured=full["silu"]
         ),
-        "rope": _cost(
-            [_by_width(part, _shape(part).q_size + _shape(part).kv_size, 2 * BF16) for part in parts["rope"]],
-            f"tables by [width]: {where}; with the norms of queries and keys where a model has them",
-        ),
-        "kv_write": _cost(
-            [_by_width(part, _shape(part).kv_size, 4 * BF16) for part in parts["kv_write"]],
-            f"tables by [width]: {where}",
-        ),
-        "embedding": _cost(
-            [_by_width(part, _shape(part).hidden, 2 * BF16) for part in parts["embedding"]],
-            f"tables by [width]: {where}",
-        ),
-        "sample": _cost(
-            [_by_width(part, _shape(part).vocab, BF16) for part in parts["argmax"]],
-            "tables by [width]: layers with an argmax behind them, less without",
-        ),
-        "gather": _cost(moved, "roofline: layers with a resolve kernel or a store kernel more, less without"),
+        "rope": cost("rope", f"tables by [width]: {where}; with norms of queries and keys where a model has them"),
+        "kv_write": cost("kv_write", f"tables by [width]: {where}"),
+        "embedding": cost("embedding", f"tables by [width]: {where}"),
+        "sample": cost("argmax", "tables by [width]: layers with an argmax behind them, less without"),
+        "gather": cost("moved", "roofline: layers with a resolve kernel or a store kernel more, less without"),
         "copy": _cost(copied, "roofline: device copies, d2d_us, read and written"),
     }
 
@@ -128,20 +118,55 @@ def _copies(m: Measurements, column: str, less: float) -> list[tuple[int, float]
     return [(row["bytes"], max(0.0, row[column] - less)) for row in m.device["copies"]]
 
 
-def _shape(part: Part) -> ModelShape:
-    return load_model(part.model)
+def _group(part: Part) -> str:
+    """Kernels of one group share a roofline."""
+    if part.name in PRODUCTS:
+        return "gemm"
+    if part.name in MOVED:
+        return "moved"
+    return "prefill" if (part.phase, part.name) == ("prefill", "attention") else part.name
 
 
-def _product(part: Part, tile: int) -> Row:
-    s, rows = _shape(part), -(-part.rows // tile) * tile
-    n, k = {
-        "qkv": (s.q_size + 2 * s.kv_size, s.hidden),
-        "o": (s.hidden, s.q_size),
-        "gate_up": (2 * s.intermediate, s.hidden),
-        "down": (s.hidden, s.intermediate),
-        "head": (s.vocab, s.hidden),
+def _by_group(parts: Iterable[Part], build: Callable[[Part], Row]) -> dict[str, list[Row]]:
+    groups: dict[str, list[Row]] = defaultdict(list)
+    for part in parts:
+        groups[_group(part)].append(build(part))
+    return groups
+
+
+def _row(part: Part, *, tile: int, input_width: int) -> Row:
+    """A part's shape, rows and work, by what it computes; sizes are those of its model."""
+    s, rows = load_model(part.model), part.rows
+    heads = s.heads, s.kv_heads, s.head_dim
+    match _group(part):
+        case "gemm":
+            n, k = {
+                "qkv": (s.q_size + 2 * s.kv_size, s.hidden),
+                "o": (s.hidden, s.q_size),
+                "gate_up": (2 * s.intermediate, s.hidden),
+                "down": (s.hidden, s.intermediate),
+                "head": (s.vocab, s.hidden),
+            }[part.name]
+            tiled = -(-rows // tile) * tile
+            return Row((n, k), tiled, part.us, BF16 * (n * k + tiled * (n + k)), 2 * tiled * n * k)
+        case "attention":
+            traffic = 2 * BF16 * rows * (part.context * s.kv_size + s.q_size)
+            return Row((*heads, rows), part.context, part.us, traffic, 4 * rows * part.context * s.q_size)
+        case "prefill":
+            traffic = 2 * BF16 * rows * (s.q_size + s.kv_size)
+            return Row(heads, rows, part.us, traffic, 2 * s.q_size * rows**2)
+        case "moved":  # rows of the inputs' table, or tokens of 8 bytes
+            return Row((), 1, part.us, rows * (2 * INT32 * input_width if part.name == "resolve" else 2 * 8))
+    width, element, shared = {
+        "combine": (s.q_size, 2, 0),
+        "norm": (s.hidden, 4, 1),  # the sum is written, too, and the weights are read once
+        "silu": (s.intermediate, 3, 0),
+        "rope": (s.q_size + s.kv_size, 2, 0),
+        "kv_write": (s.kv_size, 4, 0),
+        "embedding": (s.hidden, 2, 0),
+        "argmax": (s.vocab, 1, 0),
     }[part.name]
-    return Row((n, k), rows, part.us, BF16 * (n * k + rows * (n + k)), 2 * rows * n * k)
+    return Row((width,), rows, part.us, BF16 * (element * rows + shared) * width)
 
 
 def _square(row: Table, graph_gap: float) -> Row:
@@ -149,27 +174,10 @@ def _square(row: Table, graph_gap: float) -> Row:
     return Row((n, n), n, row["us"] - graph_gap, 3 * BF16 * n * n, 2 * n**3)
 
 
-def _decode(part: Part) -> Row:
-    s = _shape(part)
-    traffic = 2 * BF16 * part.rows * (part.context * s.kv_size + s.q_size)
-    heads = s.heads, s.kv_heads, s.head_dim, part.rows
-    return Row(heads, part.context, part.us, traffic, 4 * part.rows * part.context * s.q_size)
-
-
-def _prefill(part: Part) -> Row:
-    s, length = _shape(part), part.rows
-    traffic = 2 * BF16 * length * (s.q_size + s.kv_size)
-    return Row((s.heads, s.kv_heads, s.head_dim), length, part.us, traffic, 2 * s.q_size * length**2)
-
-
-def _by_width(part: Part, width: int, element: int, shared: int = 0) -> Row:
-    """A kernel over rows of a width; ``element`` bytes an element and ``shared`` once a column."""
-    return Row((width,), part.rows, part.us, (element * part.rows + shared) * width)
-
-
-def _moved(m: Measurements) -> dict[str, int]:
-    """Bytes a row of the kernels that put inputs into place and keep tokens."""
-    return {"resolve": 2 * INT32 * m.layers["input_width"], "store": 2 * 8}
+def _columns(rows: Sequence[Row]) -> tuple[Floats, Floats, Floats]:
+    """Operations, bytes and durations."""
+    flops, traffic, us = (np.array([getattr(r, name) for r in rows], dtype=float) for name in ("flops", "bytes", "us"))
+    return flops, traffic, us
 
 
 def _cost(
@@ -180,7 +188,7 @@ def _cost(
     left_out: Callable[[Curves], list[float]] = left_out,
 ) -> Table:
     """A kind's roofline with what it leaves on ``rows``, and tables of ``measured``, else the same ones."""
-    flops, traffic, us = (np.array([getattr(r, name) for r in rows], dtype=float) for name in ("flops", "bytes", "us"))
+    flops, traffic, us = _columns(rows)
     fitted = fit_roofline(flops, traffic, us)
     residual = f"roofline: {_spread(fitted.errors(flops, traffic, us))} rows"
     by_shape = curves((r.shape, r.rows, r.us) for r in (rows if measured is None else measured) if r.shape)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,32 +56,59 @@ class LayerRow:
         return sum(us * (TIMES[name] or 1) for name, us in self.removed.items()) / self.layer - 1
 
     @property
-    def durations(self) -> dict[str, float]:
-        """What each kind takes without a gap, none less than ``LEAST``, stretched so that they add up to the layer."""
-        least = {name: max(LEAST, us - self.gap) for name, us in self.removed.items()}
-        count = sum(TIMES[name] or 1 for name in least)
-        stretch = (self.layer - count * self.gap) / sum(us * (TIMES[name] or 1) for name, us in least.items())
-        return {name: us * stretch for name, us in least.items()}
+    def doubt(self) -> float:
+        """By how much the kernels of a layer miss it: what is shorter than that is not known."""
+        return abs(self.unexplained) * self.layer
 
-    def parts(self) -> Iterator[Part]:
-        """All kernels of a layer, then those that a step has once."""
-        row = self.row
-        for name, us in self.durations.items():
-            if name == "attention" and row["phase"] == "decode":
-                yield from self._attention(us)
-            else:
-                yield self._part(name, us)
-        once = {name: row["whole"] - row["without"][name] for name in ("head", "embedding")}
-        for name, us in (once | {name: us - row["whole"] for name, us in row["with"].items()}).items():
-            if name != "head" or row["phase"] == "decode":  # a prefill's head also gathers its rows
+    def known(self) -> Iterator[Part]:
+        """The kernels that are longer than the layer's doubt, as they were measured."""
+        for name, us in self.removed.items():
+            if us > self.doubt:
+                yield from self._parts(name, us - self.gap)
+        for name, us in self._once().items():
+            if us > self.doubt:
                 yield self._part(name, max(LEAST, us - self.gap))
 
-    def _attention(self, at_base: float) -> Iterator[Part]:
+    def parts(self, estimate: Callable[[Part], float]) -> Iterator[Part]:
+        """All kernels of a layer, adding up to it, then those that a step has once.
+
+        A kernel that is not known takes what ``estimate`` says; the others are stretched by what is left.
+        """
+        removed, doubt = self.removed, self.doubt
+        guessed = {
+            name: min(estimate(self._part(name, 0.0)), max(LEAST, doubt)) for name, us in removed.items() if us <= doubt
+        }
+        kept = {name: max(LEAST, us - self.gap) for name, us in removed.items() if us > doubt}
+        gaps = self.gap * sum(TIMES[name] or 1 for name in removed)
+        left = self.layer - gaps - _total(guessed)
+        stretch = left / _total(kept)
+        for name, us in (guessed | {name: us * stretch for name, us in kept.items()}).items():
+            yield from self._parts(name, us)
+        for name, us in self._once().items():
+            yield self._part(name, max(LEAST, us - self.gap) if us > doubt else estimate(self._part(name, 0.0)))
+
+    def _parts(self, name: str, us: float) -> Iterator[Part]:
+        if name != "attention" or self.row["phase"] == "prefill":
+            yield self._part(name, max(LEAST, us))
+            return
         whole = dict(self.row["contexts"])
-        for context, us in whole.items():
-            beyond = (us - whole[self.row["base"]]) / self.row["layers"]
-            yield self._part("attention", max(LEAST, at_base + beyond), context)
+        for context, then in whole.items():
+            beyond = (then - whole[self.row["base"]]) / self.row["layers"]
+            yield self._part("attention", max(LEAST, us + beyond), context)
+
+    def _once(self) -> dict[str, float]:
+        """By how much a step is shorter without what it has once, gap included."""
+        row = self.row
+        once = {name: row["whole"] - row["without"][name] for name in ("head", "embedding")}
+        once |= {name: us - row["whole"] for name, us in row["with"].items()}
+        if row["phase"] == "prefill":
+            del once["head"]  # it also gathers rows
+        return once
 
     def _part(self, name: str, us: float, context: int = 0) -> Part:
         row = self.row
         return Part(row["model"], row["phase"], name, row["rows"], context, us)
+
+
+def _total(us: Mapping[str, float]) -> float:
+    return sum(one * (TIMES[name] or 1) for name, one in us.items())

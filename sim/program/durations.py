@@ -53,13 +53,15 @@ class Durations:
     ) -> Kernel:
         """Causal attention of all prompts of a step, as one kernel; ``work`` of a length is operations and bytes.
 
-        Every prompt adds what it takes alone beyond the kernel's floor. That is too much where many are short: they
-        run side by side.
+        Prompts run side by side. Together they take what their arithmetic takes at the best rate that a prompt of the
+        shape was measured at, and never less than the longest takes alone: one prompt leaves much of a device idle.
         """
-        floor = self._kinds[PREFILL].floor
+        longest = max(prompts)
+        alone = self._ns(PREFILL, *work(longest), longest, shape)
         flops, nbytes = (sum(each) for each in zip(*map(work, prompts), strict=True))
-        alone = (self._ns(PREFILL, *work(length), length, shape) for length in prompts)
-        ns = floor + sum(max(0.0, each - floor) for each in alone)
+        points = self._tables.get((PREFILL, shape), ())
+        rate = max((work(length)[0] / ns for length, ns in points), default=(self._kinds[PREFILL].flops or 0) / 1e9)
+        ns = max(alone, flops / rate if rate else sum(self._ns(PREFILL, *work(n), n, shape) for n in prompts))
         return Kernel(
             "prefill_attention", PREFILL, max(1, round(ns * self._scale)), self._kinds[PREFILL].sm, flops, nbytes
         )

@@ -44,7 +44,7 @@ PAINTS = (
 )
 NO_WORK, WAIT, OTHER, CALL, EVEN, ODD, COPY, CALL_ODD = 0, 1, 2, 7, 8, 9, 10, 11
 HOST_PAINTS = {paint.label: number for number, paint in enumerate(PAINTS) if OTHER < number < CALL}
-HOST_PAINTS["enter stream"] = CALL
+HOST_PAINTS |= {"enter stream": CALL, "launch": CALL}  # what a framework does between its calls
 IDLE = "#f9c9bd"
 PALE = "#bbbbbb"  # the edge of what is nearly white
 MIXED = -1  # of a merged run: more than one step, or more than one name
@@ -52,7 +52,7 @@ MERGE, ALONE = 4, 8  # pixels: gaps narrower than the one vanish, spans wider th
 UNITS = (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1))
 
 WIDTH, DPI = 12.0, 150  # inches, pixels an inch
-LEFT, RIGHT, LANE, HEADER, GAP, TITLE, AXIS, LEGEND = 1.15, 0.2, 0.3, 0.3, 0.12, 0.42, 0.3, 0.48  # inches
+LEFT, RIGHT, LANE, HEADER, GAP, TITLE, AXIS, LEGEND = 1.15, 0.2, 0.3, 0.3, 0.12, 0.42, 0.3, 0.66  # inches
 PIXELS = (WIDTH - LEFT - RIGHT) * DPI  # across a lane
 FOOT, TALL = 0.08, 0.84  # of a lane: where bars stand, how high they are at most
 
@@ -338,7 +338,7 @@ def _legend(figure: Any, used: set[int], deliveries: bool, total: float) -> None
         handles=entries,
         loc="lower center",
         bbox_to_anchor=(0.5, 0.02 / total),
-        ncols=(len(entries) + 1) // 2,
+        ncols=min(5, (len(entries) + 1) // 2),
         fontsize=8.5,
         frameon=False,
         handlelength=1.6,

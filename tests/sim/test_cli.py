@@ -217,7 +217,7 @@ def test_set_modes_chooses_and_orders_them(modes: Callable[..., Modes]) -> None:
 
 def test_set_hardware_takes_another_profile(modes: Callable[..., Modes], tmp_path: Path) -> None:
     slow = tmp_path / "slow.toml"
-    call = "[constants.launch_call]\nvalue = \""
+    call = '[constants.launch_call]\nvalue = "'
     before, after = (PROFILES.folder / "nvidia-h200.toml").read_text().split(call)
     value, rest = after.split("us", 1)
     slow.write_text(f"{before}{call}{float(value) + 40:.3f}us{rest}")

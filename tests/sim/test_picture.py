@@ -130,7 +130,7 @@ def test_idle_and_busy_make_up_the_window(intervals: list[tuple[int, int]], star
 def test_each_mode_adds_a_panel_of_its_lanes(tmp_path: Path) -> None:
     draw_modes(tmp_path / "one.png", {"serial-eager": two_steps()}, "One mode")
     draw_modes(tmp_path / "two.png", {"serial-eager": two_steps(), "serial-graph": two_steps(ranks=2)}, "Two modes")
-    assert size(tmp_path / "one.png") == (1800, 333)
+    assert size(tmp_path / "one.png") == (1800, 360)
     assert size(tmp_path / "two.png") == (1800, 576)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "two.png"]
 
@@ -166,7 +166,7 @@ def test_a_mode_without_spans_is_an_empty_panel(tmp_path: Path) -> None:
     draw_modes(
         tmp_path / "t.png", {"serial-eager": two_steps(), "serial-graph": recorder.timeline()}, "A mode that never ran"
     )
-    assert size(tmp_path / "t.png") == (1800, 486)
+    assert size(tmp_path / "t.png") == (1800, 513)
 
 
 def test_nothing_to_draw_is_refused_and_writes_nothing(tmp_path: Path) -> None:
