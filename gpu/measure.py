@@ -19,7 +19,7 @@ from gpu.tokens import Tokens, first_divergences, received, tokens_sentence
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
 from sim.studies.report import time
-from sim.studies.results import Progress, Results, add_spans, modes_of, results_of
+from sim.studies.results import Progress, Results, add_spans, results_of
 from sim.timeline.spans import Timeline
 
 REPEATS = 5
@@ -66,7 +66,7 @@ def measure(
     """
     progress("making ready")
     session = open_session(loaded, on, seed)
-    modes = modes_of(loaded.scenario)
+    modes = loaded.modes
     runs: dict[str, list[Timeline]] = {mode: [] for mode in modes}
     tokens: dict[str, Tokens] = {}
     slept: list[Slept] = []

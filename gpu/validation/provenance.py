@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import platform
-import subprocess
 import time
 from typing import Any
 
-from gpu.calibration.provenance import cpu_model
-from gpu.session import On
-from scenarios.errors import Problem, ScenarioError
+from gpu.backend import On, check_backend
+from gpu.calibration.provenance import cpu_model, smi
 
 
 def machine_of(on: On) -> dict[str, Any]:
@@ -17,6 +15,7 @@ def machine_of(on: On) -> dict[str, Any]:
 
     Raises ``ScenarioError`` when there is no such backend here.
     """
+    check_backend(on)
     found: dict[str, Any] = {
         "on": on,
         "gpu": None,
@@ -29,21 +28,9 @@ def machine_of(on: On) -> dict[str, Any]:
     }
     if on == "emulated":
         return found
-    try:
-        import torch  # noqa: PLC0415  only where it is used
-    except ImportError:
-        message = f"{on} needs torch, which is not installed: pip install 'overlapsim[gpu]'"
-        raise ScenarioError([Problem("--on", "", message)]) from None
+    import torch  # noqa: PLC0415  only where it is used
+
     found["torch"] = torch.__version__
     if on == "cuda":
-        if not torch.cuda.is_available():
-            message = "found cuda, but this machine has no CUDA GPU that torch can use; expected 'cpu' or 'emulated'"
-            raise ScenarioError([Problem("--on", "", message)])
-        found |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "driver": _driver()}
+        found |= {"gpu": torch.cuda.get_device_name(), "cuda": torch.version.cuda, "driver": smi("driver_version")}
     return found
-
-
-def _driver() -> str:
-    query = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    told = subprocess.run(query, capture_output=True, text=True, check=False)  # noqa: S603  a constant command
-    return told.stdout.strip().split("\n")[0]

@@ -6,11 +6,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
-
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
 from scenarios.scenario import Serving
+from sim.studies.noise import noise
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
 from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
@@ -83,11 +82,6 @@ class Results:
                 "break_evens": [{"name": b.name, "value": b.value, "text": b.text} for b in self.break_evens],
             }
         return result
-
-
-def modes_of(scenario: Serving | Program) -> tuple[str, ...]:
-    """The modes that a scenario is run in."""
-    return scenario.modes if isinstance(scenario, Program) else scenario.engine.modes
 
 
 def run_all(loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None) -> Results:
@@ -172,12 +166,6 @@ def add_spans(results: Results, mode: str, timeline: Timeline) -> None:
         numbers, window = _program_numbers(timeline)
     results.modes[mode] |= {key: numbers[key] for key in keys}
     results.timelines[mode], results.windows[mode] = timeline, window
-
-
-def noise(repeats: Sequence[float]) -> float:
-    """Half the range from the 10th to the 90th percentile of repeated measurements, in their unit."""
-    low, high = np.quantile(repeats, [0.1, 0.9])
-    return float(high - low) / 2
 
 
 def _serving_numbers(timeline: Timeline, *, closed: bool) -> Numbers:

@@ -55,7 +55,7 @@ def run(arguments: argparse.Namespace) -> int:
     from sim.studies.expectation import Expectation
     from sim.studies.files import check_folder
     from sim.studies.report import Printer, print_results
-    from sim.studies.results import modes_of, run_all
+    from sim.studies.results import run_all
     from sim.studies.validation.shipped import measured_scenario
 
     expectations = [Expectation.parse(text) for text in arguments.expect]
@@ -63,7 +63,7 @@ def run(arguments: argparse.Namespace) -> int:
         check_folder(arguments.out)
     loaded = load(arguments)
     for expectation in expectations:
-        expectation.check_mode(modes_of(loaded.scenario))
+        expectation.check_mode(loaded.modes)
     agree = True
     with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
 

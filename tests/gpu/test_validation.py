@@ -11,8 +11,9 @@ from fake_backend import FakeHardware
 from gpu.validation.partings import pairs_of, with_partings
 from gpu.validation.runner import host_drift, measure, measure_suite, median_numbers
 from scenarios.suite import Suite, load_suite
+from sim.studies.noise import noise
 from sim.studies.validation.predictors import SHIPPED
-from sim.studies.validation.results_file import noise, read_results
+from sim.studies.validation.results_file import read_results
 from sim.studies.validation.scores import error_of
 from sim.studies.validation.summary import Summary
 

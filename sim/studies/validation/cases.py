@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from scenarios.errors import Problem, ScenarioError
 from scenarios.loader import load_scenario
 from scenarios.suite import Configuration
+from sim.studies.noise import noise
 from sim.studies.validation.digest import run_digest
 from sim.studies.validation.predict import predict, quantity_of
-from sim.studies.validation.results_file import Case, ResultsFile, noise
+from sim.studies.validation.results_file import Case, ResultsFile
 
 
 def case_of(
@@ -28,7 +29,7 @@ def case_of(
         predicted_ns=shipped.ns,
         predicted_in_process_ns=None if in_process is None else in_process.ns,
         measured_ns=tuple(measured_ns),
-        noise_ns=noise(measured_ns),
+        noise_ns=round(noise(measured_ns)),
         in_process=dict(host_numbers),
         parts=shipped.parts,
         digest=run_digest(loaded),

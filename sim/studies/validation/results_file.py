@@ -6,7 +6,6 @@ One JSON object, ``{"provenance": {...}, "cases": [...]}``. Times are integer na
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -73,12 +72,6 @@ class ResultsFile(Table):
 
     provenance: dict[str, Any]
     cases: Rows[Case]
-
-
-def noise(measured_ns: Sequence[int]) -> int:
-    """Half the range from the 10th to the 90th percentile, interpolated linearly between repeats."""
-    low, high = np.quantile(measured_ns, [0.1, 0.9])
-    return round(float(high - low) / 2)
 
 
 def read_results(path: Path) -> ResultsFile:

@@ -13,8 +13,9 @@ from serving_worlds import tiny
 from scenarios.loader import load_scenario
 from sim.serving.batch import Batch, Outputs, Phase
 from sim.studies.files import write_files
+from sim.studies.noise import noise
 from sim.studies.report import print_results
-from sim.studies.results import Measured, noise, results_of
+from sim.studies.results import Measured, results_of
 from sim.timeline.spans import Kind, Place, Recorder, Timeline
 
 MACHINE = Measured("cuda", "A GPU", "2.11.0", "2026-11-24", 5)

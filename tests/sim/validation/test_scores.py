@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from validation_worlds import case
 
+from sim.studies.noise import noise
 from sim.studies.validation.predictors import (
     ALWAYS_HELPS,
     IN_PROCESS,
@@ -19,7 +20,7 @@ from sim.studies.validation.predictors import (
     promised,
     summed,
 )
-from sim.studies.validation.results_file import Case, noise
+from sim.studies.validation.results_file import Case
 from sim.studies.validation.scores import (
     Spread,
     Verdicts,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from sim.studies.validation.results_file import Case, Parts, noise
+from sim.studies.noise import noise
+from sim.studies.validation.results_file import Case, Parts
 
 
 def case(mode: str, predicted: int, measured: list[int], /, **changes: Any) -> Case:
@@ -18,7 +19,7 @@ def case(mode: str, predicted: int, measured: list[int], /, **changes: Any) -> C
         "predicted_ns": predicted,
         "predicted_in_process_ns": None,
         "measured_ns": tuple(measured),
-        "noise_ns": noise(measured),
+        "noise_ns": round(noise(measured)),
         "in_process": {},
         "parts": Parts(host_ns=20, launch_ns=30, device_ns=50),
         "digest": "none",
