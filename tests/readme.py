@@ -9,15 +9,51 @@ import shlex
 import sys
 from pathlib import Path
 
+from scenarios.loader import load_profile
+from scenarios.units import format_duration
 from sim.cli import main
 from sim.studies.micro.__main__ import summary
 from sim.studies.micro.comparison import everything
 from sim.studies.micro.tables import Tables
+from sim.studies.validation.results_file import read_results
+from sim.studies.validation.summary import Summary
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = README.parent / "gpu/results/nvidia-h200"
+
+
+def validation() -> None:
+    """The scores of the shipped validation as a Markdown table."""
+    lines = [
+        "| predictor | cases | | counted | mean | p95 | worst | speedup | verdicts |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for score in Summary.of("", read_results(RESULTS / "h200.json")).scores:
+        for group, plain in score.plain.items():
+            first = [score.predictor.name if group == "all" else "", str(plain.cases), group]
+            errors = (score.counted[group].mean, plain.mean, plain.p95, plain.worst)
+            cells = first + [f"{error:.1%}" for error in errors] + ["", ""]
+            if group == "all" and score.speedups is not None:
+                cells[-2:] = [f"{score.speedups.mean:.1%}", f"{score.verdicts.right}/{score.verdicts.of}"]
+            lines.append(f"| {' | '.join(cells)} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def constants() -> None:
+    """What launching and waiting cost, by the shipped profile."""
+    found = load_profile("nvidia-h200").constants
+    lines = ["| constant | on the H200 | residual |", "|---|---|---|"]
+    for name in type(found).model_fields:
+        value = getattr(found, name)
+        told = value.value if name == "queue_depth" else format_duration(value.value)
+        lines.append(f"| `{name}` | {told} | {value.residual} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
 TABLES = {
     "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS / "2026-11-23")))),
+    "validation": validation,
+    "constants": constants,
 }
 _BLOCK = re.compile(r"```console\n\$ (overlapsim[^\n]*)\n(.*?)```", re.DOTALL)
 

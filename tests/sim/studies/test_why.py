@@ -42,7 +42,7 @@ def test_padding_is_a_factor_when_no_bucket_has_the_batchs_size_and_costs() -> N
 
 
 def test_graphs_win_by_both_launches_and_gaps_and_the_future_maps_kernels_cost() -> None:
-    run = replace(RUN, scale=0.4)
+    run = replace(RUN, scale=0.6)
     gains = {factor.cause: factor.gain for factor in waterfall(run, "serial-eager", "overlap-graph").factors}
     assert gains["fewer launches"] > 1
     assert gains["smaller gaps"] > 1
