@@ -45,10 +45,11 @@ class Phase:
 
 @dataclass(eq=False, slots=True)
 class Step:
-    """A launched piece of work, and the handle to wait for it by."""
+    """A launched piece of work, and the handle to wait for it by; ``mark`` is for the machine that handed it out."""
 
     index: int
     batch: Batch | None = None
+    mark: Any = None
 
 
 @dataclass(frozen=True, slots=True)

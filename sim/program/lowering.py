@@ -2,21 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 from scenarios.engine import EnginePreset
 from scenarios.model import ModelShape, TimerModel
-from sim.effects import Part, Phase
+from sim.effects import Phase
 from sim.program.durations import Durations
+from sim.program.frame import Frame, Pieces
 from sim.program.ops import STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
-from sim.program.transformer import Transformer, Work
+from sim.program.transformer import Pass, Transformer, Work
 from sim.serving.batch import Batch
 from sim.serving.batch import Phase as BatchPhase
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
+INPUTS, SAMPLED = "inputs", "sampled"  # events between these streams: each wait follows the record that it means
 PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
 INPUTS_A_ROW = 16  # bytes: token, position, slot and length, 4 each
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
+
+
+Lowering = Callable[[Phase], Pieces]
+"""Turns the phase of a batch into operations."""
+
+
+@runtime_checkable
+class Framing(Protocol):
+    """A lowering that knows which steps have the same frame."""
+
+    def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
+        """A phase's frame and the operations that fill it."""
+
+
+def no_lowering(phase: Phase) -> Pieces:
+    """A machine for programs has no model to lower a batch with."""
+    raise ValueError(f"batch {phase.batch.index} needs a model to be lowered, and this machine has none")
 
 
 def decode_graph(bucket: int) -> tuple[str, int]:
@@ -31,10 +52,28 @@ class TimerLowering:
         self._model = model
         self._scale = scale
 
-    def __call__(self, phase: Phase) -> Sequence[tuple[str, Sequence[Op]]]:
+    def __call__(self, phase: Phase) -> Pieces:
         """The kernel of a batch and the record of its event."""
         ns = round((self._model.step + self._model.per_row * phase.batch.rows) * self._scale)
         return [(FORWARD, (Kernel("timer", "sleep", ns), Record(STEP)))]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """The operations of a step whose times follow the batch's sizes; empty where the phase lacks the part."""
+
+    inputs: tuple[Op, ...]
+    resolve: tuple[Kernel, ...]
+    forward: Pass | None
+    sample: tuple[Kernel, ...]
+    store: tuple[Kernel, ...]
+    back: tuple[Op, ...]
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """Each of them once."""
+        forward = () if self.forward is None else self.forward.distinct
+        return (*self.inputs, *self.resolve, *forward, *self.sample, *self.store, *self.back)
 
 
 class TransformerLowering:
@@ -56,60 +95,77 @@ class TransformerLowering:
         self._transformer = Transformer(model, durations, engine.grain)
         self._free_slots = free_slots
         entering = engine.framework.by_kind.get("stream", 0)
+        self._frames: dict[object, Frame] = {}
         self._enter_stream = [Think(entering, "enter stream")] if entering else []
 
-    def __call__(self, phase: Phase) -> Sequence[tuple[str, Sequence[Op]]]:
+    def __call__(self, phase: Phase) -> Pieces:
         """The operations of the phase's parts, in the order of their calls."""
+        return self._arranged(phase, self._sized(phase))
+
+    def framed(self, phase: Phase) -> tuple[Frame, tuple[Op, ...]]:
+        """The same as a frame, which is one object for all steps that it is common to, and what fills it."""
+        sized = self._sized(phase)
+        ops = sized.ops
+        key = phase.parts, phase.batch.bucket, len(phase.batch.prompts), len(ops)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
+        return frame, ops
+
+    def _sized(self, phase: Phase) -> _Sized:
+        """What depends on the batch's sizes."""
         batch, parts = phase.batch, phase.parts
-        overlap = "resolve" in parts
         rows = batch.bucket or batch.rows
-        pieces: list[tuple[str, list[Op]]] = []
-        main: list[Op] = []
-        if "prepare" in parts:
-            copies = self._inputs(batch)
-            if overlap and copies:
-                ready = ("inputs", batch.index)
-                pieces.append((SCHEDULE, [*self._enter_stream, *copies, Record(ready)]))
-                main.append(WaitEvent(ready))
-            else:
-                main += copies
-        if overlap and not self._free_slots:
-            main.append(self._move("resolve", 2 * self._input_bytes(batch)))
-        main += self._compute(batch, rows, parts)
-        if "store" in parts and not self._free_slots:
-            main.append(self._move("store", 2 * rows * TOKEN_BYTES))
-        if "copy" in parts:
-            back = self._durations.copy("d2h", batch.rows * TOKEN_BYTES)
-            if overlap and self._engine.copy_stream == "separate":
-                done = ("sampled", batch.index)
-                pieces.append((FORWARD, [*main, Record(done)]))
-                pieces.append((COPY, [*self._enter_stream, WaitEvent(done), back, Record(STEP)]))
-                return pieces
-            main += [back, Record(STEP)]
-        pieces.append((FORWARD, main))
-        return pieces
-
-    def _input_bytes(self, batch: Batch) -> int:
-        return batch.tokens * INPUTS_A_ROW + 4 * -(-batch.context // PAGE)
-
-    def _inputs(self, batch: Batch) -> list[Op]:
-        count = self._engine.input_copies
-        return [self._durations.copy("h2d", -(-self._input_bytes(batch) // count)) for _ in range(count)]
-
-    def _move(self, name: str, nbytes: int) -> Kernel:
-        return self._durations.kernel(name, name, "gather", nbytes=nbytes)
-
-    def _compute(self, batch: Batch, rows: int, parts: tuple[Part, ...]) -> list[Op]:
-        sample = self._transformer.sample(rows) if "sample" in parts else ()
-        if "forward" not in parts:
-            return list(sample)
+        nbytes = batch.tokens * INPUTS_A_ROW + 4 * -(-batch.context // PAGE)
+        slots = not self._free_slots
         if batch.phase is BatchPhase.PREFILL:
             work = Work(batch.tokens, batch.rows, prompts=batch.prompts)
         else:
             work = Work(rows, rows, rows=rows, context=batch.context + batch.padding)
-        forward = self._transformer.forward(work)
+        return _Sized(
+            inputs=self._inputs(nbytes) if "prepare" in parts else (),
+            resolve=(self._move("resolve", 2 * nbytes),) if "resolve" in parts and slots else (),
+            forward=self._transformer.forward(work) if "forward" in parts else None,
+            sample=self._transformer.sample(rows) if "sample" in parts else (),
+            store=(self._move("store", 2 * rows * TOKEN_BYTES),) if "store" in parts and slots else (),
+            back=(self._durations.copy("d2h", batch.rows * TOKEN_BYTES),) if "copy" in parts else (),
+        )
+
+    def _arranged(self, phase: Phase, sized: _Sized) -> Pieces:
+        """Put the operations of a step onto their streams and in order."""
+        overlap = "resolve" in phase.parts
+        pieces: list[tuple[str, Sequence[Op]]] = []
+        main: list[Op] = []
+        if overlap and sized.inputs:
+            pieces.append((SCHEDULE, [*self._enter_stream, *sized.inputs, Record(INPUTS)]))
+            main.append(WaitEvent(INPUTS))
+        else:
+            main += sized.inputs
+        main += [*sized.resolve, *self._computed(phase.batch, sized), *sized.store]
+        if sized.back and overlap and self._engine.copy_stream == "separate":
+            pieces.append((FORWARD, [*main, Record(SAMPLED)]))
+            pieces.append((COPY, [*self._enter_stream, WaitEvent(SAMPLED), *sized.back, Record(STEP)]))
+            return pieces
+        if sized.back:
+            main += [*sized.back, Record(STEP)]
+        pieces.append((FORWARD, main))
+        return pieces
+
+    def _computed(self, batch: Batch, sized: _Sized) -> Sequence[Op]:
+        """Forward pass and sampling, launched one by one or as a graph."""
+        if sized.forward is None:
+            return sized.sample
+        forward = sized.forward.kernels
         if batch.bucket is None:
-            return [*forward, *sample]
+            return (*forward, *sized.sample)
+        executable = decode_graph(batch.bucket)
         if self._engine.sample_in_graph:
-            return [Replay(decode_graph(rows), Graph((*forward, *sample)))]
-        return [Replay(decode_graph(rows), Graph(forward)), *sample]
+            return (Replay(executable, Graph((*forward, *sized.sample))),)
+        return (Replay(executable, Graph(forward)), *sized.sample)
+
+    def _inputs(self, nbytes: int) -> tuple[Op, ...]:
+        count = self._engine.input_copies
+        return tuple(self._durations.copy("h2d", -(-nbytes // count)) for _ in range(count))
+
+    def _move(self, name: str, nbytes: int) -> Kernel:
+        return self._durations.kernel(name, name, "gather", nbytes=nbytes)

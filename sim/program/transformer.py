@@ -25,6 +25,26 @@ class Work:
     prompts: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The kernels of a forward pass: a head, a layer that is repeated, and a tail."""
+
+    head: tuple[Kernel, ...]
+    layer: tuple[Kernel, ...]
+    tail: tuple[Kernel, ...]
+    layers: int
+
+    @property
+    def distinct(self) -> tuple[Kernel, ...]:
+        """Each kernel once."""
+        return self.head + self.layer + self.tail
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All kernels in the order of their launches."""
+        return self.head + self.layer * self.layers + self.tail
+
+
 class Transformer:
     """Lowers a batch to the kernels of one forward pass and of sampling.
 
@@ -40,25 +60,28 @@ class Transformer:
         self.shape = shape
         self.durations = durations
         self.grain = grain
+        self._fixed: dict[tuple[int, int], tuple[tuple[Kernel, ...], ...]] = {}
 
-    def forward(self, work: Work) -> tuple[Kernel, ...]:
+    def forward(self, work: Work) -> Pass:
         """All kernels from the embedding to the logits."""
+        key = work.tokens, work.sampled
+        fixed = self._fixed.get(key)
+        if fixed is None:
+            fixed = self._fixed[key] = self._without_attention(*key)
+        head, before, after, tail = fixed
+        return Pass(head, (*before, *self._attention(work), *after), tail, self.shape.layers)
+
+    def _without_attention(self, tokens: int, sampled: int) -> tuple[tuple[Kernel, ...], ...]:
+        """Head, layer before and after attention, and tail: what depends on numbers of tokens alone."""
         shape = self.shape
-        layer = self._engine_layer if self.grain == "engine" else self._pytorch_layer
-        attention = list(self._attention(work))
-        kernels = [self._embedding(work.tokens)]
-        one = list(layer(work.tokens))
-        hole = one.index(None)
-        body = [k for k in one if k is not None]
-        for _ in range(shape.layers):
-            kernels += body[:hole]
-            kernels += attention
-            kernels += body[hole:]
-        kernels += self._norm(work.tokens, "final_norm")
-        if work.sampled != work.tokens:
-            kernels.append(self._elementwise(work.sampled, shape.hidden, "last_tokens", reads=1, call="index"))
-        kernels.append(self._gemm("lm_head", work.sampled, shape.vocab, shape.hidden))
-        return tuple(kernels)
+        layer = list(self._engine_layer(tokens) if self.grain == "engine" else self._pytorch_layer(tokens))
+        hole = layer.index(None)
+        before, after = (tuple(k for k in half if k is not None) for half in (layer[:hole], layer[hole:]))
+        tail = self._norm(tokens, "final_norm")
+        if sampled != tokens:
+            tail.append(self._elementwise(sampled, shape.hidden, "last_tokens", reads=1, call="index"))
+        tail.append(self._gemm("lm_head", sampled, shape.vocab, shape.hidden))
+        return (self._embedding(tokens),), before, after, tuple(tail)
 
     def sample(self, rows: int) -> tuple[Kernel, ...]:
         """Greedy sampling: the index of the largest logit of each row."""

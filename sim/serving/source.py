@@ -48,3 +48,21 @@ class RequestSource:
         while self._due and self._due[0][0] <= batch.counter:
             stopped.append(heappop(self._due)[1])
         return tuple(stopped)
+
+
+class NoRequests:
+    """A source for loops that serve nobody."""
+
+    def take(self, now: int) -> tuple[Request, ...]:
+        """Nothing ever arrives."""
+        del now
+        return ()
+
+    def next_arrival(self) -> int | None:
+        """No request will come."""
+        return None
+
+    def stopped(self, batch: Batch) -> tuple[int, ...]:
+        """Nobody stops."""
+        del batch
+        return ()

@@ -1,4 +1,4 @@
-"""A program scenario on the reference machine, eager and as graphs."""
+"""A program scenario on a virtual machine, eager and as graphs."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import numpy as np
 
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
+from sim.fast.machine import FastMachine
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.durations import Durations
 from sim.program.recipe import Recipe
+from sim.studies.machines import MachineName, simulate
 from sim.timeline.spans import Kind, Timeline
 
 
@@ -31,16 +33,21 @@ class ProgramMetrics:
     kernels: int
 
 
-def run_program(loaded: LoadedScenario, mode: str, seed: int = 0) -> Timeline:
+def run_program(loaded: LoadedScenario, mode: str, seed: int = 0, machine: MachineName = "auto") -> Timeline:
     """Run one mode of a program scenario."""
     program = loaded.scenario
     assert isinstance(program, Program)
     framework = loaded.engine.framework
     costs = HostCosts(Constants.of(loaded.profile), framework.by_kind, framework.default, scale=program.host.scale)
-    recipe = Recipe(Durations(loaded.profile, program.kernels.scale), graphs=mode == "graph")
-    machine = Machine(costs, quantiles=loaded.profile.jitter.quantiles if program.host.jitter else None, seed=seed)
-    warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}
-    return machine.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
+    durations = Durations(loaded.profile, program.kernels.scale)
+
+    def run(on: Machine | FastMachine) -> Timeline:
+        recipe = Recipe(durations, graphs=mode == "graph")
+        warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}
+        return on.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
+
+    quantiles = loaded.profile.jitter.quantiles if program.host.jitter else None
+    return simulate(machine, run, costs, quantiles=quantiles, seed=seed)
 
 
 def program_metrics(timeline: Timeline) -> ProgramMetrics:

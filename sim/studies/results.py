@@ -9,6 +9,7 @@ from typing import Any
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
 from scenarios.scenario import Serving
+from sim.studies.machines import MachineName
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
 from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
@@ -41,6 +42,7 @@ class Results:
             "seed": self.seed,
             "profile": self.loaded.profile.name,
             "speedup_of": self.speedup_of,
+            "machine": {mode: {"name": t.machine, "refusal": t.refusal} for mode, t in self.timelines.items()},
             "modes": self.modes,
         }
         if self.waterfall is not None:
@@ -59,19 +61,21 @@ def modes_of(scenario: Serving | Program) -> tuple[str, ...]:
     return scenario.modes if isinstance(scenario, Program) else scenario.engine.modes
 
 
-def run_all(loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None) -> Results:
+def run_all(
+    loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None, machine: MachineName = "auto"
+) -> Results:
     """Run every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
     if isinstance(loaded.scenario, Program):
-        return _run_program(loaded, seed, progress)
-    return _run_serving(loaded, loaded.scenario, seed, progress)
+        return _run_program(loaded, seed, progress, machine)
+    return _run_serving(loaded, loaded.scenario, seed, progress, machine)
 
 
-def _run_program(loaded: LoadedScenario, seed: int, progress: Progress) -> Results:
+def _run_program(loaded: LoadedScenario, seed: int, progress: Progress, machine: MachineName) -> Results:
     assert isinstance(loaded.scenario, Program)
     results = Results(loaded, seed, speedup_of="total time")
     for mode in loaded.scenario.modes:
         progress(mode)
-        timeline = run_program(loaded, mode, seed)
+        timeline = run_program(loaded, mode, seed, machine)
         found = program_metrics(timeline)
         first = next(iter(results.modes.values()), None)
         total = found.total_ns / 1000
@@ -88,9 +92,11 @@ def _run_program(loaded: LoadedScenario, seed: int, progress: Progress) -> Resul
     return results
 
 
-def _run_serving(loaded: LoadedScenario, scenario: Serving, seed: int, progress: Progress) -> Results:
+def _run_serving(
+    loaded: LoadedScenario, scenario: Serving, seed: int, progress: Progress, machine: MachineName
+) -> Results:
     results = Results(loaded, seed)
-    run = ServingRun.of(loaded, seed)
+    run = ServingRun.of(loaded, seed, machine)
     closed = scenario.workload.batch is not None
     latencies: dict[str, Latency] = {}
     for mode in scenario.engine.modes:

@@ -1,9 +1,11 @@
-"""A serving scenario on the reference machine, one mode at a time."""
+"""A serving scenario on a virtual machine, one mode at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any
 
 from scenarios.engine import EnginePreset
 from scenarios.errors import Problem, ScenarioError
@@ -11,19 +13,20 @@ from scenarios.loader import LoadedScenario
 from scenarios.model import ModelShape, TimerModel
 from scenarios.profile import Profile
 from scenarios.scenario import Serving
-from sim.effects import Loop
+from sim.effects import Loop, Source
 from sim.loops import naive_loop, overlap_loop, serial_loop
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
-from sim.machine.machine import Lowering, Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.durations import Durations
-from sim.program.lowering import PAGE, TimerLowering, TransformerLowering, decode_graph
+from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
 from sim.serving.policies import POLICIES
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
+from sim.serving.source import RequestSource
+from sim.studies.machines import MachineName, simulate
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
@@ -45,7 +48,7 @@ class ServingRun:
     """A scenario with everything a run depends on; ``replace`` a field to ask what if.
 
     ``scale`` multiplies every host time on top of the scenario's, ``constants`` are the machine's, ``buckets`` the
-    captured graphs; ``free_slots`` leaves the FutureMap's kernels out.
+    captured graphs; ``free_slots`` leaves the FutureMap's kernels out, ``machine`` is the virtual one.
     """
 
     source: str
@@ -58,9 +61,10 @@ class ServingRun:
     scale: float
     seed: int = 0
     free_slots: bool = False
+    machine: MachineName = "auto"
 
     @classmethod
-    def of(cls, loaded: LoadedScenario, seed: int = 0) -> ServingRun:
+    def of(cls, loaded: LoadedScenario, seed: int = 0, machine: MachineName = "auto") -> ServingRun:
         """The run that a loaded scenario asks for."""
         scenario = loaded.scenario
         assert isinstance(scenario, Serving)
@@ -75,6 +79,7 @@ class ServingRun:
             loaded.engine.buckets,
             scenario.host.scale,
             seed,
+            machine=machine,
         )
 
     def with_workload(self, **changes: object) -> ServingRun:
@@ -87,29 +92,42 @@ class ServingRun:
         """Whether a closed batch is above the largest bucket, so that no graph is replayed for it."""
         return (self.scenario.workload.batch or 0) > self.buckets[-1]
 
-    def timeline(self, mode: str) -> Timeline:
-        """Run one mode; raises ``ScenarioError`` when the model or a request does not fit into the device's memory."""
-        machine = Machine(
-            self._costs(),
-            self._lowering(),
+    def timeline(self, mode: str, *, spans: bool = True) -> Timeline:
+        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does, and for a run that ``machine`` refuses."""
+        warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
+        return simulate(
+            self.machine,
+            lambda machine: self.serve(mode, partial(machine.run, warm=warm)),
+            self.costs(),
+            self.lowering(),
             quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
             seed=self.seed,
+            spans=spans,
         )
+
+    def serve(self, mode: str, run: Callable[[Mapping[str, Loop[Any]], Source], Timeline]) -> Timeline:
+        """Have a machine run one mode's loop on a fresh server.
+
+        Raises ``ScenarioError`` when the model or a request does not fit into the memory of the profile's device.
+        """
         batch = self.scenario.workload.batch
         if batch is not None and 1 <= self.largest_batch < batch:
             message = (
                 f"found {batch}, expected at most {self.largest_batch}: no more such requests fit into the KV cache"
             )
             raise ScenarioError([Problem(self.source, "workload.batch", message)])
-        foreseen = not self.engine.late_stop_token
-        source = build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
-        warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
         try:
-            return machine.run({"scheduler": LOOPS[mode](self.server(mode))}, source, warm=warm)
+            return run({"scheduler": LOOPS[mode](self.server(mode))}, self.requests())
         except ValueError as error:
             raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
 
-    def _costs(self) -> HostCosts:
+    def requests(self) -> RequestSource:
+        """The workload's requests, as they arrive."""
+        foreseen = not self.engine.late_stop_token
+        return build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
+
+    def costs(self) -> HostCosts:
+        """What the host pays."""
         host, framework = self.engine.host, self.engine.framework
         work = {
             name: (cost.base, cost.per_row, cost.per_token)
@@ -120,7 +138,8 @@ class ServingRun:
             self.constants, framework.by_kind, framework.default, work, self.scale, self.scenario.host.extra
         )
 
-    def _lowering(self) -> Lowering:
+    def lowering(self) -> Lowering:
+        """From a batch's phase to operations."""
         scale = self.scenario.kernels.scale
         if isinstance(self.model, TimerModel):
             return TimerLowering(self.model, scale)

@@ -23,6 +23,12 @@ def add(verbs: Verbs) -> None:
     """Add the verb's options."""
     verb = add_verb(verbs, "run", "predict a scenario in all its modes, and why it gains", run, EXAMPLES)
     add_scenario(verb)
+    verb.add_argument(
+        "--machine",
+        choices=("auto", "reference", "fast"),
+        default="auto",
+        help="which virtual machine: the reference, the fast one, or (default) the fast one wherever it is exact",
+    )
     verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     verb.add_argument(
         "--out", type=Path, metavar="DIR", help="also write summary.json, timeline.json (Perfetto) and timeline.png"
@@ -52,7 +58,9 @@ def run(arguments: argparse.Namespace) -> int:
     for expectation in expectations:
         expectation.check_mode(modes_of(loaded.scenario))
     with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
-        results = run_all(loaded, arguments.seed, lambda what: status.update(f"{arguments.scenario}: {what}"))
+        results = run_all(
+            loaded, arguments.seed, lambda what: status.update(f"{arguments.scenario}: {what}"), arguments.machine
+        )
     results.changes = tuple(arguments.set)
     broken = [text for text in (e.check(results.modes) for e in expectations) if text]
     with reader_may_leave():
