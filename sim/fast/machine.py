@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from sim.effects import Loop, Source
+from sim.fast.caller import Caller
 from sim.fast.device import Device
 from sim.fast.host import HostThread
 from sim.fast.refusal import OutsideError
@@ -63,5 +64,6 @@ class FastMachine:
         )
         device = Device(self._costs.constants, recorder, warm)
         jitter = Jitter(self._quantiles, self._seed, 0) if self._quantiles else None
-        HostThread(self._costs, self._lower, device, spans, source or NoRequests(), jitter).run(loop)
+        caller = Caller(self._costs, device, spans, jitter)
+        HostThread(caller, self._lower, source or NoRequests()).run(loop)
         return replace(recorder.timeline(), machine="fast")

@@ -96,6 +96,7 @@ class TransformerLowering:
         self._free_slots = free_slots
         entering = engine.framework.by_kind.get("stream", 0)
         self._frames: dict[object, Frame] = {}
+        self._by_rows: dict[object, tuple[tuple[Kernel, ...], tuple[Kernel, ...], tuple[Op, ...]]] = {}
         self._enter_stream = [Think(entering, "enter stream")] if entering else []
 
     def __call__(self, phase: Phase) -> Pieces:
@@ -122,13 +123,18 @@ class TransformerLowering:
             work = Work(batch.tokens, batch.rows, prompts=batch.prompts)
         else:
             work = Work(rows, rows, rows=rows, context=batch.context + batch.padding)
+        by_rows = self._by_rows.get((parts, rows, batch.rows))
+        if by_rows is None:
+            by_rows = self._by_rows[parts, rows, batch.rows] = (
+                self._transformer.sample(rows) if "sample" in parts else (),
+                (self._move("store", 2 * rows * TOKEN_BYTES),) if "store" in parts and slots else (),
+                (self._durations.copy("d2h", batch.rows * TOKEN_BYTES),) if "copy" in parts else (),
+            )
         return _Sized(
-            inputs=self._inputs(nbytes) if "prepare" in parts else (),
-            resolve=(self._move("resolve", 2 * nbytes),) if "resolve" in parts and slots else (),
-            forward=self._transformer.forward(work) if "forward" in parts else None,
-            sample=self._transformer.sample(rows) if "sample" in parts else (),
-            store=(self._move("store", 2 * rows * TOKEN_BYTES),) if "store" in parts and slots else (),
-            back=(self._durations.copy("d2h", batch.rows * TOKEN_BYTES),) if "copy" in parts else (),
+            self._inputs(nbytes) if "prepare" in parts else (),
+            (self._move("resolve", 2 * nbytes),) if "resolve" in parts and slots else (),
+            self._transformer.forward(work) if "forward" in parts else None,
+            *by_rows,
         )
 
     def _arranged(self, phase: Phase, sized: _Sized) -> Pieces:
