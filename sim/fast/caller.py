@@ -33,8 +33,11 @@ class Caller:
             self.now = start + self.jitter(held) + self.jitter(api)
         return start
 
+    def passed(self, ns: int) -> None:
+        """Make calls that take so long together."""
+        self.now += ns
+
     def launched(self, stream: Stream, start: int, name: str, step: int) -> None:
         """A launch's call returns, later if the queue is full."""
-        opens = stream.launches.opens(self.now)
-        self.now = max(self.now, opens)
+        self.now = self.device.later(self.now, stream.launches.opens(self.now))
         self.spans.call(start, self.now, name, step)

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 
 import numpy as np
 
 from sim.timeline.spans import Column
 
 NEVER = -(1 << 60)
+
+
+Starts = Callable[[], Column]
+Block = tuple[int, int, Starts | None]
+"""Number and start of the last launch of some that follow each other, and, if it is not one alone, all starts."""
 
 
 class LaunchQueue:
@@ -24,17 +30,23 @@ class LaunchQueue:
         self.depth = depth
         self.count = 0
         self._clear = 0
-        self._blocks: deque[tuple[int, int, Column | None]] = deque()  # number and start of the last one, all starts
+        self._blocks: deque[Block] = deque()
 
     def add(self, start: int) -> None:
         """One launch and its start."""
         self.count += 1
         self._blocks.append((self.count, start, None))
 
-    def add_train(self, starts: Column) -> None:
-        """Launches one after the other."""
-        self.count += len(starts)
-        self._blocks.append((self.count, int(starts[-1]), starts))
+    def add_train(self, launches: int, last: int, starts: Starts) -> None:
+        """Launches one after the other: how many, the start of the last, and how to find those of all."""
+        self.count += launches
+        self._blocks.append((self.count, last, starts))
+
+    def skip(self, launches: int) -> None:
+        """Launches that nothing to come can be held up by."""
+        self.count += launches
+        self._clear = self.count
+        self._blocks.clear()
 
     def opens(self, now: int) -> int:
         """When the newest launch may return, ``NEVER`` if ``now`` is late enough."""
@@ -42,7 +54,7 @@ class LaunchQueue:
         if needed <= self._clear or not self._waits(needed, now):
             return NEVER
         last, start, starts = self._blocks[0]
-        return start if starts is None else int(starts[needed - last - 1])
+        return start if starts is None else int(starts()[needed - last - 1])
 
     def can_fill(self, now: int, launches: int) -> bool:
         """Whether so many more launches from ``now`` on could be held up."""
@@ -57,12 +69,12 @@ class LaunchQueue:
         """When each of the next launches may return, at most ``depth`` of them."""
         first = self.count + 1 - self.depth
         found = np.full(launches, NEVER, dtype=np.int64)
-        for last, start, starts in self._blocks:
-            begin = last - (1 if starts is None else len(starts)) + 1
+        for last, start, of_all in self._blocks:
+            starts = np.array([start]) if of_all is None else of_all()
+            begin = last - len(starts) + 1
             low, high = max(begin, first), min(last, first + launches - 1)
             if low <= high:
-                some = start if starts is None else starts[low - begin : high - begin + 1]
-                found[low - first : high - first + 1] = some
+                found[low - first : high - first + 1] = starts[low - begin : high - begin + 1]
         return found
 
     def _waits(self, needed: int, now: int) -> bool:

@@ -8,6 +8,7 @@ from typing import Any
 
 from sim.effects import Loop, Source
 from sim.fast.caller import Caller
+from sim.fast.cycle import Cycle
 from sim.fast.device import Device
 from sim.fast.host import HostThread
 from sim.fast.refusal import OutsideError
@@ -55,15 +56,32 @@ class FastMachine:
 
         Raises ``OutsideError`` as soon as something is asked for that is outside of its theorem.
         """
+        recorder, host, loop = self._host(threads, source, ranks or {}, warm)
+        host.run(loop)
+        return replace(recorder.timeline(), machine="fast")
+
+    def cycle(
+        self, threads: Mapping[str, Loop[Any]], source: Source | None = None, warm: Iterable[Hashable] = ()
+    ) -> Cycle | None:
+        """The cycle time of the last step of a run that repeats the one before, None when none does."""
+        _, host, loop = self._host(threads, source, {}, warm)
+        host.watching = True
+        host.run(loop)
+        return host.cycle
+
+    def _host(
+        self,
+        threads: Mapping[str, Loop[Any]],
+        source: Source | None,
+        ranks: Mapping[str, int],
+        warm: Iterable[Hashable],
+    ) -> tuple[Recorder, HostThread, Loop[Any]]:
         if len(threads) != 1:
             raise OutsideError("several host threads")
         ((name, loop),) = threads.items()
         recorder = Recorder()
-        spans = SpanWriter(
-            recorder, recorder.track(name, Place.HOST_THREAD, (ranks or {}).get(name, 0)), kept=self._spans
-        )
+        spans = SpanWriter(recorder, recorder.track(name, Place.HOST_THREAD, ranks.get(name, 0)), kept=self._spans)
         device = Device(self._costs.constants, recorder, warm)
         jitter = Jitter(self._quantiles, self._seed, 0) if self._quantiles else None
         caller = Caller(self._costs, device, spans, jitter)
-        HostThread(caller, self._lower, source or NoRequests()).run(loop)
-        return replace(recorder.timeline(), machine="fast")
+        return recorder, HostThread(caller, self._lower, source or NoRequests()), loop

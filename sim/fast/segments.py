@@ -11,8 +11,10 @@ import numpy as np
 from sim.effects import Step
 from sim.fast.caller import Caller
 from sim.fast.device import Stream
+from sim.fast.pace import Pace
 from sim.fast.refusal import OutsideError
 from sim.program.calls import Call
+from sim.program.constants import Constants
 from sim.program.ops import STEP, Copy, Kernel, Op
 from sim.timeline.spans import Column, Kind
 
@@ -20,11 +22,12 @@ from sim.timeline.spans import Column, Kind
 class Filled:
     """The operations of one step: what segments find at their positions."""
 
-    __slots__ = ("_ns", "ops")
+    __slots__ = ("_ns", "_paces", "ops")
 
-    def __init__(self, ops: Sequence[Op]) -> None:
+    def __init__(self, ops: Sequence[Op], ns: Column | None = None) -> None:
         self.ops = ops
-        self._ns: Column | None = None
+        self._ns = ns
+        self._paces: dict[Train, Pace] = {}
 
     @property
     def ns(self) -> Column:
@@ -32,6 +35,13 @@ class Filled:
         if self._ns is None:
             self._ns = np.array([getattr(op, "ns", 0) for op in self.ops], dtype=np.int64)
         return self._ns
+
+    def pace(self, train: Train, constants: Constants) -> Pace:
+        """A train's pace on a host without jitter."""
+        pace = self._paces.get(train)
+        if pace is None:
+            pace = self._paces[train] = Pace.of(train.returns, self.ns[train.at], constants)
+        return pace
 
 
 class Segment(Protocol):
@@ -71,9 +81,9 @@ class CopyCall:
         op = filled.ops[self.at]
         assert op.__class__ is Copy
         begin = caller.device.copy(stream, caller.now, op)
-        caller.now = max(caller.now, stream.launches.opens(caller.now))
+        caller.now = caller.device.later(caller.now, stream.launches.opens(caller.now))
         if not op.pinned:
-            copied = max(stream.reached, 0)
+            copied = max(caller.device.reached(stream), 0)
             caller.now = copied + caller.costs.constants.wake_spin if copied > caller.now else caller.now
         caller.spans.call(start, caller.now, self.call.name, step.index)
         caller.spans.copy(stream.track, begin, begin + op.ns, op, step.index)
@@ -112,7 +122,7 @@ class WaitCall:
         start = caller.paid(self.call.held, self.call.api)
         fired: int | None = step.mark if self.event is STEP else caller.device.events.get(self.event)
         if fired is not None:
-            stream.floor = max(stream.floor, fired)
+            stream.floor = caller.device.later(stream.floor, fired)
         caller.spans.call(start, caller.now, self.call.name, step.index)
 
 
@@ -184,20 +194,32 @@ class Train:
 
     def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
         """Launch them, in blocks of the launch queue's depth if it can fill."""
-        ns, returns, launches = filled.ns[self.at], self.returns, stream.launches
-        if caller.jitter is not None:
+        launches = stream.launches
+        constants = caller.device.constants
+        if caller.jitter is None:
+            returns, pace = self.returns, filled.pace(self, constants)
+        else:
             calls = np.stack([self.held, self.api], axis=1).ravel()
             returns = np.cumsum(caller.jitter.many(calls).reshape(-1, 2).sum(axis=1))
-        if not launches.can_fill(caller.now, len(ns)):
-            submits = returns + caller.now
-            starts = caller.device.train(stream, submits, ns)
-            caller.spans.train(stream.track, caller.now, submits, starts, ns, self.names, step.index)
-            caller.now = int(submits[-1])
+            pace = Pace.of(returns, filled.ns[self.at], constants)
+        if not launches.can_fill(caller.now, pace.count):
+            self._launched(caller, stream, pace, returns, filled.ns, step.index)
+            caller.passed(int(returns[-1]))
             return
-        costs = np.diff(returns, prepend=0)
-        for low in range(0, len(ns), launches.depth):
+        costs, ns = np.diff(returns, prepend=0), filled.ns[self.at]
+        for low in range(0, pace.count, launches.depth):
             block = slice(low, low + launches.depth)
             self._held_up(caller, stream, costs[block], ns[block], self.names[block], step.index)
+
+    def _launched(
+        self, caller: Caller, stream: Stream, pace: Pace, returns: Column, durations: Column, step: int
+    ) -> None:
+        first = caller.device.train(stream, pace, caller.now)
+        if caller.spans.kept:
+            starts = pace.starts(first, caller.now)
+            caller.spans.train(
+                stream.track, caller.now, returns + caller.now, starts, durations[self.at], self.names, step
+            )
 
     @staticmethod
     def _held_up(caller: Caller, stream: Stream, costs: Column, ns: Column, names: Column, step: int) -> None:
@@ -206,6 +228,9 @@ class Train:
         total = np.cumsum(costs)
         returns = total + np.maximum(caller.now, np.maximum.accumulate(opens - total))
         submits = np.append(caller.now, returns[:-1]) + costs
-        starts = caller.device.train(stream, submits, ns)
-        caller.spans.train(stream.track, caller.now, returns, starts, ns, names, step)
+        pace = Pace.of(submits - caller.now, ns, caller.device.constants)
+        first = caller.device.train(stream, pace, caller.now)
+        if caller.spans.kept:
+            starts = pace.starts(first, caller.now)
+            caller.spans.train(stream.track, caller.now, returns, starts, ns, names, step)
         caller.now = int(returns[-1])

@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+import numpy as np
+import numpy.typing as npt
+
 from scenarios.engine import EnginePreset
 from scenarios.model import ModelShape, TimerModel
 from sim.effects import Phase
@@ -23,6 +26,7 @@ INPUTS_A_ROW = 16  # bytes: token, position, slot and length, 4 each
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
 
+Times = npt.NDArray[np.int64]
 Lowering = Callable[[Phase], Pieces]
 """Turns the phase of a batch into operations."""
 
@@ -33,6 +37,9 @@ class Framing(Protocol):
 
     def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
         """A phase's frame and the operations that fill it."""
+
+    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
+        """The operations of a decode phase, and their durations (ns) in each of the steps after it, in columns."""
 
 
 def no_lowering(phase: Phase) -> Pieces:
@@ -51,11 +58,24 @@ class TimerLowering:
     def __init__(self, model: TimerModel, scale: float = 1.0) -> None:
         self._model = model
         self._scale = scale
+        self._frame = Frame(((FORWARD, (0, Record(STEP))),))
 
     def __call__(self, phase: Phase) -> Pieces:
         """The kernel of a batch and the record of its event."""
+        return self._frame.filled(self._ops(phase))
+
+    def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
+        """The one frame there is, and the kernel of a batch."""
+        return self._frame, self._ops(phase)
+
+    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
+        """A timer takes as long in every step of the same rows."""
+        (kernel,) = self._ops(phase)
+        return (kernel,), np.full((1, steps), kernel.ns, dtype=np.int64)
+
+    def _ops(self, phase: Phase) -> tuple[Kernel]:
         ns = round((self._model.step + self._model.per_row * phase.batch.rows) * self._scale)
-        return [(FORWARD, (Kernel("timer", "sleep", ns), Record(STEP)))]
+        return (Kernel("timer", "sleep", ns),)
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,11 +133,39 @@ class TransformerLowering:
             frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
         return frame, ops
 
+    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
+        """The operations of a decode phase, and their durations in each of the next ``steps`` steps, in columns.
+
+        With each step, every row attends to one token more.
+        """
+        batch, sized = phase.batch, self._sized(phase)
+        ops = sized.ops
+        times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], steps, axis=1)  # type: ignore[union-attr]
+        contexts = range(batch.context + batch.rows, batch.context + batch.rows * (steps + 1), batch.rows)
+        known: dict[int, list[int]] = {}
+        moved = []
+        for context in contexts:
+            nbytes = self._input_bytes(batch.tokens, context)
+            if nbytes not in known:
+                resolve = [self._move("resolve", 2 * nbytes).ns] if sized.resolve else []
+                known[nbytes] = [*(op.ns for op in self._inputs(nbytes)[: len(sized.inputs)]), *resolve]  # type: ignore[union-attr]
+            moved.append(known[nbytes])
+        times[: len(moved[0])] = np.array(moved).T
+        if sized.forward is not None:
+            rows = batch.bucket or batch.rows
+            at = next(i for i, op in enumerate(ops) if isinstance(op, Kernel) and op.name == "decode_attention")
+            times[at] = [self._transformer.decode_attention(rows, c + batch.padding).ns for c in contexts]
+        return ops, times
+
+    @staticmethod
+    def _input_bytes(tokens: int, context: int) -> int:
+        return tokens * INPUTS_A_ROW + 4 * -(-context // PAGE)
+
     def _sized(self, phase: Phase) -> _Sized:
         """What depends on the batch's sizes."""
         batch, parts = phase.batch, phase.parts
         rows = batch.bucket or batch.rows
-        nbytes = batch.tokens * INPUTS_A_ROW + 4 * -(-batch.context // PAGE)
+        nbytes = self._input_bytes(batch.tokens, batch.context)
         slots = not self._free_slots
         if batch.phase is BatchPhase.PREFILL:
             work = Work(batch.tokens, batch.rows, prompts=batch.prompts)

@@ -128,11 +128,15 @@ class Transformer:
             for step, reads in steps
         ]
 
+    def decode_attention(self, rows: int, context: int) -> Kernel:
+        """One query a row over so many tokens in all."""
+        heads = (self.shape.heads, self.shape.kv_heads, self.shape.head_dim)
+        return self.durations.decode_attention(heads, rows, context, self._decode_work)
+
     def _attention(self, work: Work) -> Iterator[Kernel]:
         shape = self.shape
         if work.rows:
-            heads = (shape.heads, shape.kv_heads, shape.head_dim)
-            yield self.durations.decode_attention(heads, work.rows, work.context, self._decode_work)
+            yield self.decode_attention(work.rows, work.context)
         for length in work.prompts:
             nbytes = 2 * length * (shape.q_size + shape.kv_size) * shape.dtype_bytes
             flops = 2 * length * length * shape.q_size  # causal: half of the full square

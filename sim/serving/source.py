@@ -49,6 +49,10 @@ class RequestSource:
             stopped.append(heappop(self._due)[1])
         return tuple(stopped)
 
+    def next_stop(self) -> int | None:
+        """Number of the decode batch in which the next request stops, among those that have been asked about."""
+        return self._due[0][0] if self._due else None
+
 
 class NoRequests:
     """A source for loops that serve nobody."""
@@ -66,3 +70,7 @@ class NoRequests:
         """Nobody stops."""
         del batch
         return ()
+
+    def next_stop(self) -> int | None:
+        """Nobody stops."""
+        return None

@@ -33,6 +33,8 @@ def print_results(console: Console, results: Results) -> None:
     if results.changes:
         console.print(Text("with " + ", ".join(results.changes), style="dim"), soft_wrap=True)
     console.print(_program_table(results.modes) if program else _serving_table(results))
+    for mode, cycle in results.cycles.items():
+        console.print(f"{mode}: {cycle}", soft_wrap=True)
     if results.waterfall is not None:
         console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
         if results.break_evens:

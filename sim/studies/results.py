@@ -9,6 +9,7 @@ from typing import Any
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
 from scenarios.scenario import Serving
+from sim.fast.cycle import Cycle
 from sim.studies.machines import MachineName
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
@@ -33,9 +34,13 @@ class Results:
     speedup_of: str = "step time"
     waterfall: Waterfall | None = None
     break_evens: list[BreakEven] = field(default_factory=list)
+    cycles: dict[str, Cycle] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
-        """One object with ``scenario``, ``seed``, ``profile`` and ``modes``, and ``why`` for serving."""
+        """One object with ``scenario``, ``seed``, ``profile`` and ``modes``; for serving also ``why``.
+
+        A closed batch has ``cycles``, too: the time of its repeating step, and what bounds it.
+        """
         result: dict[str, Any] = {
             "scenario": self.loaded.source,
             "digest": self.loaded.digest,
@@ -45,6 +50,11 @@ class Results:
             "machine": {mode: {"name": t.machine, "refusal": t.refusal} for mode, t in self.timelines.items()},
             "modes": self.modes,
         }
+        if self.cycles:
+            result["cycles"] = {
+                mode: {"step_us": float(c.step) / 1000, "bound": c.bound, "text": str(c)}
+                for mode, c in self.cycles.items()
+            }
         if self.waterfall is not None:
             result["why"] = {
                 "base": self.waterfall.base,
@@ -118,6 +128,8 @@ def _run_serving(
             results.modes[mode] |= latencies[mode].as_json()
         results.timelines[mode] = timeline
         results.windows[mode] = found.window
+        if closed and (cycle := run.cycle(mode)):
+            results.cycles[mode] = cycle
     _speedups(results, latencies, closed=closed)
     base, target = _ends(scenario.engine.modes)
     if base and target and closed:

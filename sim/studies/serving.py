@@ -14,6 +14,9 @@ from scenarios.model import ModelShape, TimerModel
 from scenarios.profile import Profile
 from scenarios.scenario import Serving
 from sim.effects import Loop, Source
+from sim.fast.cycle import Cycle
+from sim.fast.machine import FastMachine
+from sim.fast.refusal import OutsideError
 from sim.loops import naive_loop, overlap_loop, serial_loop
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
@@ -33,6 +36,8 @@ from sim.timeline.spans import Timeline
 MEMORY_SHARE = 0.9  # of the device's memory that an engine plans with, as vLLM's default; the rest is the framework's
 BATCHES_OF_SLOTS = 4
 """Slots for so many full batches: two steps hold some at once, and a ring's pieces do not wrap: three could overrun."""
+STEPS_TO_REPEAT = 12
+"""Steps after which a closed batch's step is taken to be the one that repeats."""
 
 LOOPS: dict[str, Callable[[Server], Loop[None]]] = {
     "naive": naive_loop,
@@ -104,6 +109,20 @@ class ServingRun:
             seed=self.seed,
             spans=spans,
         )
+
+    def cycle(self, mode: str) -> Cycle | None:
+        """The cycle time of a closed batch's step after its first few, None for loops that do not repeat themselves.
+
+        Host times are their medians. None, too, for what is outside of the fast machine.
+        """
+        tokens = min(STEPS_TO_REPEAT, self.scenario.workload.output_tokens)
+        short = self.with_workload(output_tokens=tokens, stop_share=0.0)
+        machine = FastMachine(self.costs(), self.lowering(), spans=False)
+        warm = [decode_graph(bucket) for bucket in self.buckets]
+        try:
+            return machine.cycle({"scheduler": LOOPS[mode](self.server(mode))}, short.requests(), warm)
+        except OutsideError:
+            return None
 
     def serve(self, mode: str, run: Callable[[Mapping[str, Loop[Any]], Source], Timeline]) -> Timeline:
         """Have a machine run one mode's loop on a fresh server.

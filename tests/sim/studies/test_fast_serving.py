@@ -23,9 +23,9 @@ cost = st.sampled_from((0, 1, 700, 5_000, 60_000))
 
 
 @st.composite
-def workloads(draw: st.DrawFn) -> dict[str, Any]:
-    """Requests of a few tokens, all there at the start or arriving faster or slower than they are served."""
-    lengths = {"context": draw(st.integers(1, 200)), "output_tokens": draw(st.integers(1, 12))}
+def workloads(draw: st.DrawFn, longest: int) -> dict[str, Any]:
+    """Requests of up to so many tokens, all there at the start or arriving faster or slower than they are served."""
+    lengths = {"context": draw(st.integers(1, 200)), "output_tokens": draw(st.integers(1 + longest // 3, longest))}
     lengths["stop_share"] = draw(st.sampled_from((0.0, 0.0, 0.5, 1.0)))
     if draw(st.booleans()):
         return {"batch": draw(st.integers(1, 9)), **lengths}
@@ -33,9 +33,9 @@ def workloads(draw: st.DrawFn) -> dict[str, Any]:
 
 
 @st.composite
-def runs(draw: st.DrawFn) -> ServingRun:
+def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
     """Any workload on any engine, host and machine."""
-    workload = draw(workloads())
+    workload = draw(workloads(longest))
     run = (CLOSED if "batch" in workload else OPEN).with_workload(**workload)
     engine = draw(st.sampled_from(PRESETS)).model_copy(
         update={
@@ -87,7 +87,7 @@ def compare(run: ServingRun, mode: str) -> None:
     assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=480, deadline=None)
 @given(run=runs())
 def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
     for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
@@ -98,3 +98,9 @@ def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
 @given(run=runs())
 def test_a_naive_loop_is_equal_to_the_byte(run: ServingRun) -> None:
     compare(run, "naive")
+
+
+@settings(max_examples=80, deadline=None)
+@given(run=runs(40), mode=st.sampled_from(("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")))
+def test_long_outputs_are_equal_when_their_steps_are_run_at_once(run: ServingRun, mode: str) -> None:
+    compare(run, mode)
