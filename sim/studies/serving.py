@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from scenarios.engine import EnginePreset
@@ -158,7 +158,11 @@ class ServingRun:
         )
 
     def lowering(self) -> Lowering:
-        """From a batch's phase to operations."""
+        """From a batch's phase to operations; one object for all modes, since it remembers prices."""
+        return self._lowering
+
+    @cached_property
+    def _lowering(self) -> Lowering:
         scale = self.scenario.kernels.scale
         if isinstance(self.model, TimerModel):
             return TimerLowering(self.model, scale)
