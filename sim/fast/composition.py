@@ -15,20 +15,21 @@ import numpy as np
 
 from sim.effects import Step
 from sim.fast.caller import Caller
+from sim.fast.composed_spans import ComposedSpans
 from sim.fast.device import Device, Stream
 from sim.fast.iterations import Emitted, Item, Launched, Waited, Worked
 from sim.fast.launch_queue import NEVER, LaunchQueue, Starts
+from sim.fast.refusal import OutsideError
 from sim.fast.segments import Chain, Filled
-from sim.fast.spans import SpanWriter
 from sim.program.ops import Op
-from sim.timeline.spans import Column, Place, Recorder
+from sim.timeline.spans import Column, Kind, Recorder
 
 HOST = "host"
 Form = Any
 """An array of variables by steps, which ``Device`` and segments take for a time."""
 
 
-class IrregularError(Exception):
+class IrregularError(OutsideError):
     """A step is no product: which of two comes first is not known beforehand."""
 
 
@@ -64,10 +65,12 @@ class _Device(Device):
     later = staticmethod(np.maximum)
 
     def _switched(self, stream: Stream, ready: int, *, backlog: bool) -> int:
-        raise IrregularError(stream, ready, backlog)
+        del ready, backlog
+        raise IrregularError(f"kernels that alternate between streams, {stream.name!r} being one")
 
     def _in_turn(self, other: Stream, stream: Stream, ready: int, before: int) -> None:
-        raise IrregularError(other, stream, ready, before)
+        del ready, before
+        raise IrregularError(f"copies of streams {other.name!r} and {stream.name!r} on one engine")
 
 
 class _Caller(Caller):
@@ -116,10 +119,9 @@ class Composition:
         keys += [("mark", back) for back in range(len(self._marks), 0, -1)]
         self.variables = keys
         self._variable = {key: self._unit(i) for i, key in enumerate(keys)}
-        recorder = Recorder()
-        silent = SpanWriter(recorder, recorder.track("", Place.HOST_THREAD), kept=False)
-        self._device = self._symbolic(recorder)
-        self._caller = _Caller(caller.costs, self._device, silent, None)
+        self.spans = ComposedSpans(caller.spans.recorder, caller.spans.track, kept=caller.spans.kept)
+        self._device = self._symbolic()
+        self._caller = _Caller(caller.costs, self._device, self.spans, None)
         self._caller.call_ns = 0
         self._caller.now = self._variable[HOST, ""]
         self.guards: list[tuple[Form, Form, bool]] = []
@@ -145,11 +147,12 @@ class Composition:
     def _whole(self, form: Form) -> Column:
         return np.broadcast_to(form, (len(self.variables), self.steps))
 
-    def _symbolic(self, recorder: Recorder) -> _Device:
+    def _symbolic(self) -> _Device:
         real = self._real
-        device = _Device(real.constants, recorder, real.launched)
+        device = _Device(real.constants, Recorder(), real.launched)
         for name, other in real.streams.items():
             stream = device.stream(name)
+            stream.track = other.track
             stream.free_at = self._variable["stream", name]
             stream.replayed = other.replayed
             stream.launches = _Queue()
@@ -163,23 +166,29 @@ class Composition:
         caller, device = self._caller, self._device
         self._fired: list[Form] = [form for (kind, _), form in self._variable.items() if kind == "mark"]
         constants = device.constants
+        spans = self.spans
+        newest = -1  # steps are counted from the one that the first iteration launches
         for item in items:
+            start = caller.now
             if isinstance(item, Worked):
-                caller.now = caller.now + item.ns
+                caller.now = start + item.ns
+                spans.host(start, caller.now, Kind.HOST, item.name, None if item.lag is None else newest - item.lag)
             elif isinstance(item, Launched):
-                step = Step(0)
+                newest += 1
+                step = Step(newest)
                 filled = Filled([replace(op, ns=row) for op, row in zip(ops, times, strict=True)], times)
                 for name, segments in item.plan:
                     for segment in segments:
                         segment.make(caller, device.streams[name], filled, step)
                 self._fired.append(step.mark)
             elif isinstance(item, Waited):
-                fired, start = self._fired[-1 - item.lag], caller.now
+                fired = self._fired[-1 - item.lag]
                 self.guards.append((fired, start, item.late))
                 caller.now = start + caller.costs.scaled(constants.event_sync_call)
                 if item.late:
                     wake = constants.wake(device=False, blocking=item.how == "blocking")
                     caller.now = device.later(caller.now, fired + wake)
+                spans.host(start, caller.now, Kind.WAIT, "cudaEventSynchronize", newest - item.lag)
             else:
                 self.emitted.append((caller.now, item.lag))
 

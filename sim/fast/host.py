@@ -26,7 +26,7 @@ from sim.effects import (
 from sim.fast.caller import Caller
 from sim.fast.composition import Composition, IrregularError
 from sim.fast.cycle import Cycle, cycle_of
-from sim.fast.iterations import Item, Iterations, Worked
+from sim.fast.iterations import Item, Iterations
 from sim.fast.launch_queue import NEVER
 from sim.fast.plan import Plan, Planner
 from sim.fast.segments import Filled
@@ -92,7 +92,7 @@ class HostThread:
         start = self._caller.now
         requests = self._source.take(start)
         ns = self._costs.work_ns("receive", len(requests), 0)
-        self._iterations.add(Worked(ns))
+        self._iterations.worked(ns, "receive", None)
         self._caller.spend(ns)
         self._spans.host(start, self._caller.now, Kind.HOST, "receive")
         return Arrivals(start, requests, closed=self._source.next_arrival() is None)
@@ -103,7 +103,7 @@ class HostThread:
         batch = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
         rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
         ns = self._costs.work_ns(effect.name, rows, tokens)
-        self._iterations.add(Worked(ns))
+        self._iterations.worked(ns, effect.name, batch)
         self._caller.spend(ns)
         self._spans.host(start, self._caller.now, Kind.HOST, effect.name, step=-1 if batch is None else batch.index)
         return result
@@ -198,8 +198,6 @@ class HostThread:
     def _jump(self, steady: Steady, items: list[Item]) -> None:
         """Run as many iterations at once as do what the last one did, one token further."""
         caller, iterations = self._caller, self._iterations
-        if caller.spans.kept:
-            return
         assert self._phase is not None
         steps = min(steady.quiet_steps(self._source.next_stop()), LONGEST)
         arrival = self._source.next_arrival()
@@ -221,6 +219,7 @@ class HostThread:
         for form, lag in composed.emitted:
             times = composed.values(form, states)[:steps].tolist()
             deliveries += [Delivery(time, index + i - lag, rows, rows, prefill=False) for i, time in enumerate(times)]
+        composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states)[:steps], steps, index)
         composed.leave(caller, states, steps)
         for step in iterations.steps:
             step.index += steps

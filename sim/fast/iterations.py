@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sim.effects import How, Step
 from sim.fast.plan import Plan
-from sim.serving.batch import Outputs
+from sim.serving.batch import Batch, Outputs
 
 REMEMBERED = 8
 """Steps that an iteration may look back on."""
@@ -15,9 +15,11 @@ REMEMBERED = 8
 
 @dataclass(frozen=True, slots=True)
 class Worked:
-    """Host time."""
+    """Host time, for the step launched ``lag`` launches before the newest (-1: the next one), or for none."""
 
     ns: int
+    name: str
+    lag: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,16 +59,25 @@ class Iterations:
         self._before: list[Item] | None = None
 
     def begin(self, now: int) -> list[Item] | None:
-        """A new iteration begins; returns what the last one did if the one before did the same."""
+        """A new iteration begins; returns what the last one did if the one before did the same.
+
+        Only an iteration of a single launch is returned: others may go more than one token further.
+        """
         done, before = self._current, self._before
         self.period, self.began = now - self.began, now
         self._before, self._current = done, []
-        return done if done is not None and done == before else None
+        repeats = done is not None and done == before
+        return done if repeats and sum(isinstance(item, Launched) for item in done or ()) == 1 else None
 
     def add(self, item: Item) -> None:
         """Something that can be repeated."""
         if self._current is not None:
             self._current.append(item)
+
+    def worked(self, ns: int, name: str, batch: Batch | None) -> None:
+        """The host thread worked, for a batch or for none."""
+        lag = None if batch is None else (self.steps[-1].index if self.steps else -1) - batch.index
+        self.add(Worked(ns, name, lag))
 
     def broken(self) -> None:
         """Something that cannot."""

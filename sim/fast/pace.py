@@ -43,7 +43,7 @@ class Pace:
         slack, before, last = (int(np.asarray(column)[step]) for column in (self.slack, self.before, self.last))
         return Pace(self.count, self.first, slack, before, last, self.slacks[:, step], self.befores[:, step])
 
-    def starts(self, first: int, now: int) -> Column:
+    def starts(self, first: int | Column, now: int | Column) -> Column:
         """When each kernel starts, the first one and the first call being given."""
         ready = self.slacks + now
         ready[0] = first

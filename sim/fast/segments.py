@@ -215,11 +215,8 @@ class Train:
         self, caller: Caller, stream: Stream, pace: Pace, returns: Column, durations: Column, step: int
     ) -> None:
         first = caller.device.train(stream, pace, caller.now)
-        if caller.spans.kept:
-            starts = pace.starts(first, caller.now)
-            caller.spans.train(
-                stream.track, caller.now, returns + caller.now, starts, durations[self.at], self.names, step
-            )
+        ns = durations[self.at] if caller.spans.kept else durations
+        caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step)
 
     @staticmethod
     def _held_up(caller: Caller, stream: Stream, costs: Column, ns: Column, names: Column, step: int) -> None:
@@ -230,7 +227,5 @@ class Train:
         submits = np.append(caller.now, returns[:-1]) + costs
         pace = Pace.of(submits - caller.now, ns, caller.device.constants)
         first = caller.device.train(stream, pace, caller.now)
-        if caller.spans.kept:
-            starts = pace.starts(first, caller.now)
-            caller.spans.train(stream.track, caller.now, returns, starts, ns, names, step)
+        caller.spans.train(stream.track, caller.now, returns - caller.now, pace, first, ns, names, step)
         caller.now = int(returns[-1])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from sim.fast.pace import Pace
 from sim.program.ops import Copy
 from sim.timeline.spans import FIELDS, Column, Kind, Recorder
 
@@ -20,6 +21,11 @@ class SpanWriter:
         self._launch = recorder.name("cudaLaunchKernel")
         self._correlation = 0
 
+    @property
+    def track(self) -> int:
+        """The host thread's row of the timeline."""
+        return self._track
+
     def host(self, start: int, end: int, kind: Kind, name: str, step: int = -1) -> None:
         """Work, a wait or idling of the host thread."""
         if self.kept:
@@ -34,14 +40,16 @@ class SpanWriter:
 
     def kernel(self, track: int, start: int, end: int, name: str, step: int) -> None:
         """The kernel that the last call launched."""
-        if self.kept:
-            self.recorder.span(track, start, end, KERNEL, self.recorder.name(name), self._correlation, step)
+        self._launched(track, start, end, Kind.KERNEL, name, step)
 
     def copy(self, track: int, start: int, end: int, op: Copy, step: int) -> None:
         """The copy that the last call launched."""
+        kind = f"Memcpy {'HtoD' if op.direction == 'h2d' else 'DtoH'} ({'Pinned' if op.pinned else 'Pageable'})"
+        self._launched(track, start, end, Kind.MEMCPY, kind, step)
+
+    def _launched(self, track: int, start: int, end: int, kind: Kind, name: str, step: int) -> None:
         if self.kept:
-            kind = f"Memcpy {'HtoD' if op.direction == 'h2d' else 'DtoH'} ({'Pinned' if op.pinned else 'Pageable'})"
-            self.recorder.span(track, start, end, Kind.MEMCPY, self.recorder.name(kind), self._correlation, step)
+            self.recorder.span(track, start, end, kind, self.recorder.name(name), self._correlation, step)
 
     def graph(self, track: int, start: int, ns: Column, names: Column, gap: int, step: int) -> None:
         """The kernels of the graph that the last call launched."""
@@ -56,11 +64,12 @@ class SpanWriter:
         self.recorder.add(rows)
 
     def train(
-        self, track: int, begin: int, returns: Column, starts: Column, ns: Column, names: Column, step: int
+        self, track: int, begin: int, returns: Column, pace: Pace, first: int, ns: Column, names: Column, step: int
     ) -> None:
-        """Kernels launched one after the other by calls of which the first begins at ``begin``."""
+        """Kernels launched one after the other by calls from ``begin`` on; the first kernel starts at ``first``."""
         if not self.kept:
             return
+        starts, returns = pace.starts(first, begin), returns + begin
         count = len(ns)
         first = self.recorder.correlate(count)
         calls, kernels = self._rows(count, step), self._rows(count, step)

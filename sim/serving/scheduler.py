@@ -135,7 +135,7 @@ class Scheduler:
         if any(b.members is not members or b.finishing or b.joined or b.late for b in self.in_flight):
             return 0
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
-        quiet = min(self._ends) - self._counter - 1
+        quiet = min(self._ends, default=0) - self._counter - 1
         return max(0, quiet if stop is None else min(quiet, stop - oldest))
 
     def advance(self, steps: int) -> None:

@@ -60,6 +60,6 @@ def test_requests_a_second(
     mebibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
     print(  # noqa: T201
         f"\n{count:,} requests in {len(timeline.deliveries):,} steps: {count / seconds:,.0f} requests and "
-        f"{len(timeline.deliveries) / seconds:,.0f} iterations a second, {spent:.2f} s of {seconds:.1f} s in the policy, "
-        f"{mebibytes:,} MiB at most"
+        f"{len(timeline.deliveries) / seconds:,.0f} iterations a second, "
+        f"{spent:.2f} s of {seconds:.1f} s in the policy, {mebibytes:,} MiB at most"
     )

@@ -18,7 +18,7 @@ from sim.timeline.spans import Timeline
 CLOSED, OPEN = ServingRun.of(tiny()), ServingRun.of(tiny_open())
 MODELS = (load_model("tiny"), load_model("tiny"), TimerModel(kind="timer", step="90us", per_row="700ns"))
 JITTER = ((0.0, 0.7), (0.5, 1.0), (0.99, 3.0), (1.0, 12.0))
-PRESETS = tuple(load_engine(name) for name in ("lean", "pytorch"))
+PRESETS = tuple(load_engine(name) for name in ("lean", "lean", "lean", "pytorch"))
 cost = st.sampled_from((0, 1, 700, 5_000, 60_000))
 
 
@@ -29,7 +29,7 @@ def workloads(draw: st.DrawFn, longest: int) -> dict[str, Any]:
     lengths["stop_share"] = draw(st.sampled_from((0.0, 0.0, 0.5, 1.0)))
     if draw(st.booleans()):
         return {"batch": draw(st.integers(1, 9)), **lengths}
-    return {"rate": draw(st.sampled_from((200.0, 5e3, 1e5))), "requests": draw(st.integers(1, 8)), **lengths}
+    return {"rate": draw(st.sampled_from((200.0, 5e3, 1e5))), "requests": draw(st.integers(1, 6)), **lengths}
 
 
 @st.composite
