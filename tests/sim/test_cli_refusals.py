@@ -92,7 +92,9 @@ def test_all_problems_of_a_scenario_are_told_at_once(capsys: pytest.CaptureFixtu
     ]
 
 
-@pytest.mark.parametrize(("verb", "hint"), [("rn", "did you mean 'run'?"), ("simulate", "expected one of list, run")])
+@pytest.mark.parametrize(
+    ("verb", "hint"), [("rn", "did you mean 'run'?"), ("simulate", "expected one of list, run, sweep")]
+)
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], verb: str, hint: str) -> None:
     assert main([verb]) == 2
     assert capsys.readouterr() == ("", f"overlapsim: no verb {verb!r}, {hint}\n")

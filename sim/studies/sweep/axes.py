@@ -44,6 +44,8 @@ class Axis:
 
 def _expanded(part: str) -> list[str]:
     match = _RANGE.fullmatch(part)
+    if match is None and re.match(r"[\d.]+\.\.\d", part):
+        raise ScenarioError([Problem("--vary", "", f"found {part!r}, expected a range of integers, or a list")])
     if match is None:
         return [part]
     first, last, kind, by = int(match[1]), int(match[2]), match[3] or "+", int(match[4] or 1)

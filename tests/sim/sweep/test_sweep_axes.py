@@ -27,7 +27,9 @@ def test_values_are_lists_and_ranges(text: str, values: list[str]) -> None:
     assert (axis.key, list(axis.values)) == (text.split("=", maxsplit=1)[0], values)
 
 
-@pytest.mark.parametrize("text", ["n", "n=", "=3", "n=1,,2", "n=5..1", "n=0..8*2", "n=1..9*1", "n=1..9+0", "n=2,2"])
+@pytest.mark.parametrize(
+    "text", ["n", "n=", "=3", "n=1,,2", "n=5..1", "n=0..8*2", "n=1..9*1", "n=1..9+0", "n=2,2", "n=0.1..4"]
+)
 def test_what_is_no_axis_is_refused(text: str) -> None:
     with pytest.raises(ScenarioError, match="--vary"):
         Axis.parse(text)
