@@ -66,10 +66,8 @@ class ComposedSpans(SpanWriter):
         count = len(ns)
 
         def times(values: Values) -> tuple[Column, Column]:
-            begin = values(start)
-            some = ns[:, : len(begin)]
-            ends = np.cumsum(some, axis=0) + gap * np.arange(count)[:, np.newaxis] + begin
-            return ends - some, ends
+            ends = np.cumsum(ns, axis=0) + gap * np.arange(count)[:, np.newaxis] + values(start)
+            return ends - ns, ends
 
         self._rows_of_one.append(_Rows(track, KERNEL, names, count, self._calls, step, times))
 
@@ -89,13 +87,13 @@ class ComposedSpans(SpanWriter):
 
         def kernels(values: Values) -> tuple[Column, Column]:
             starts = pace.starts(values(first), values(begin))
-            return starts, starts + ns[:, : starts.shape[1]]
+            return starts, starts + ns
 
         self._rows_of_one.append(_Rows(self._track, CALL, self._launch, count, numbers, step, calls))
         self._rows_of_one.append(_Rows(track, KERNEL, names, count, numbers, step, kernels))
 
     def write(self, recorder: Recorder, values: Values, steps: int, index: int) -> None:
-        """Append the spans of so many iterations, the first of which launches step ``index``."""
+        """Append the spans of the first so many iterations, the first of which launches step ``index``."""
         if not self._rows_of_one:
             return
         table = np.empty((steps, sum(rows.count for rows in self._rows_of_one), len(FIELDS)), dtype=np.int64)
@@ -107,8 +105,8 @@ class ComposedSpans(SpanWriter):
             low += rows.count
             starts, ends = rows.times(values)
             part[:, :, 0] = rows.track
-            part[:, :, 1] = starts.T
-            part[:, :, 2] = ends.T
+            part[:, :, 1] = starts.T[:steps]
+            part[:, :, 2] = ends.T[:steps]
             part[:, :, 3] = rows.kind
             part[:, :, 4] = rows.names
             called = np.ndim(rows.correlation) or rows.correlation

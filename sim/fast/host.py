@@ -219,7 +219,7 @@ class HostThread:
         for form, lag in composed.emitted:
             times = composed.values(form, states)[:steps].tolist()
             deliveries += [Delivery(time, index + i - lag, rows, rows, prefill=False) for i, time in enumerate(times)]
-        composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states)[:steps], steps, index)
+        composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states), steps, index)
         composed.leave(caller, states, steps)
         for step in iterations.steps:
             step.index += steps

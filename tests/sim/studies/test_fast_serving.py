@@ -94,6 +94,14 @@ def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
         compare(run, mode)
 
 
+@settings(max_examples=12, deadline=None)
+@given(run=runs(30), rate=st.sampled_from((150.0, 600.0, 2_000.0)), requests=st.integers(2, 4))
+def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate: float, requests: int) -> None:
+    slow = run.with_workload(batch=None, rate=rate, requests=requests)
+    for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
+        compare(replace(slow, scale=0.5), mode)
+
+
 @settings(max_examples=25, deadline=None)
 @given(run=runs())
 def test_a_naive_loop_is_equal_to_the_byte(run: ServingRun) -> None:
