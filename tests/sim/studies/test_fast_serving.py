@@ -94,7 +94,7 @@ def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
         compare(run, mode)
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(run=runs(30), rate=st.sampled_from((150.0, 600.0, 2_000.0)), requests=st.integers(2, 4))
 def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate: float, requests: int) -> None:
     slow = run.with_workload(batch=None, rate=rate, requests=requests)
