@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -135,6 +136,15 @@ def _load(shelf: Shelf, schema: type[T], name: str) -> T:
 
 
 def _read(schema: type[T], path: Path, name: str) -> T:
+    state = path.stat()
+    table = _read_once(schema, path, name, (state.st_mtime_ns, state.st_size))
+    assert isinstance(table, schema)
+    return table
+
+
+@lru_cache(maxsize=64)
+def _read_once(schema: type[Table], path: Path, name: str, _state: tuple[int, int]) -> Table:
+    """A file as it is now: studies load the same profile thousands of times."""
     label = _label(path, name)
     return validated(schema, read_toml(path, label), lambda _: label)
 
@@ -205,5 +215,24 @@ def _digest(scenario: Serving | Program, trace: Path | None, *parts: Table | Non
     own["engine"].pop("preset")
     if trace is not None:
         own["workload"]["trace"] = hashlib.sha256(trace.read_bytes()).hexdigest()
-    content = [own, *(part and part.model_dump(mode="json") for part in parts)]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:12]
+    content = [json.dumps(own, sort_keys=True), *(_content(_Same(part)) for part in parts)]
+    return hashlib.sha256(f"[{', '.join(content)}]".encode()).hexdigest()[:12]
+
+
+@dataclass(frozen=True, slots=True)
+class _Same:
+    """A table that is equal to itself alone."""
+
+    table: Table | None
+
+    def __hash__(self) -> int:
+        return id(self.table)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.table is other.table
+
+
+@lru_cache(maxsize=64)
+def _content(part: _Same) -> str:
+    """A table as JSON; files are read once, so most tables come more than once."""
+    return json.dumps(part.table and part.table.model_dump(mode="json"), sort_keys=True)

@@ -45,10 +45,11 @@ class Phase:
 
 @dataclass(eq=False, slots=True)
 class Step:
-    """A launched piece of work, and the handle to wait for it by."""
+    """A launched piece of work, and the handle to wait for it by; ``mark`` is for the machine that handed it out."""
 
     index: int
     batch: Batch | None = None
+    mark: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,29 @@ class Arrivals:
     closed: bool
 
 
+class Steady(Protocol):
+    """What a server knows of its next iterations."""
+
+    def quiet_steps(self, stop: int | None) -> int:
+        """How many of the next iterations would do what the last one did, one token further, if nothing arrives.
+
+        ``stop`` is the number of the decode batch in which the next request stops, as far as the source knows.
+        """
+
+    def advance(self, steps: int) -> None:
+        """Be where so many such iterations lead; batches in flight become those of that iteration."""
+
+
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Fetch what has arrived; with ``block``, idle until something arrives or the source closes."""
+    """Fetch what has arrived; with ``block``, idle until something arrives or the source closes.
+
+    A loop that hands over ``steady`` says that it keeps nothing from one iteration to the next but batches and steps
+    in flight: where nothing changes, a virtual machine may then run several iterations at once.
+    """
 
     block: bool = False
+    steady: Steady | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +161,9 @@ class Source(Protocol):
     def stopped(self, batch: Batch) -> tuple[int, ...]:
         """Ids of the requests whose stop token this batch produced; called once a batch, in launch order."""
 
+    def next_stop(self) -> int | None:
+        """Number of the decode batch in which the next request stops, as far as is known from batches so far."""
+
 
 def host(name: str, work: Callable[[], T], batch: Batch | None = None) -> Generator[Effect, Any, T]:
     """Typed ``Host``."""
@@ -149,9 +171,9 @@ def host(name: str, work: Callable[[], T], batch: Batch | None = None) -> Genera
     return result
 
 
-def receive(*, block: bool) -> Generator[Effect, Any, Arrivals]:
+def receive(*, block: bool, steady: Steady | None = None) -> Generator[Effect, Any, Arrivals]:
     """Typed ``Receive``."""
-    arrivals: Arrivals = yield Receive(block)
+    arrivals: Arrivals = yield Receive(block, steady)
     return arrivals
 
 

@@ -17,7 +17,7 @@ def naive_loop(server: Server) -> Loop[None]:
 def serial_loop(server: Server, *, sync_each: bool = False) -> Loop[None]:
     """Schedule, launch, wait, process: the device idles while the host works, and the host while the device does."""
     while True:
-        arrivals = yield from receive(block=server.idle)
+        arrivals = yield from receive(block=server.idle, steady=server)
         server.add(arrivals.requests)
         if arrivals.closed and server.idle:
             return
@@ -36,7 +36,7 @@ def overlap_loop(server: Server) -> Loop[None]:
     """
     previous: tuple[Batch, Step] | None = None
     while True:
-        arrivals = yield from receive(block=server.idle)
+        arrivals = yield from receive(block=server.idle, steady=server)
         server.add(arrivals.requests)
         if arrivals.closed and server.idle:
             return

@@ -11,7 +11,7 @@ import torch
 from gpu.calibration import clock
 from gpu.machines.wall import Call
 from sim.effects import DEVICE, How, Phase, Step
-from sim.machine.machine import Lowering
+from sim.program.lowering import Lowering
 from sim.program.ops import Kernel, Op, api_name
 from sim.timeline.spans import Recorder
 

@@ -12,8 +12,8 @@ from gpu.machines.emulated_stream import EmulatedStream, Mark, Slept
 from gpu.machines.turns import Multiprocessors, Turn
 from gpu.machines.wall import Call, pause
 from sim.effects import DEVICE, How, Phase, Step
-from sim.machine.calls import HostCosts
-from sim.machine.machine import Lowering, no_lowering
+from sim.program.calls import HostCosts
+from sim.program.lowering import Lowering, no_lowering
 from sim.program.ops import STEP, Collective, Copy, Op, Record, Replay, Think, WaitEvent
 from sim.timeline.spans import Kind, Recorder
 

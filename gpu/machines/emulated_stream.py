@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gpu.machines.graph_plan import graph_plan, moments
 from gpu.machines.turns import Multiprocessors, Turn
 from gpu.machines.wall import pause
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 from sim.program.ops import Copy, Graph, Kernel, Op, Record, Replay, WaitEvent
 from sim.timeline.spans import Kind, Place, Recorder
 

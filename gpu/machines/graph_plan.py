@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from heapq import heappop, heappush
 
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 from sim.program.ops import Graph
 
 Plan = tuple[tuple[int, int], ...]

@@ -7,8 +7,8 @@ from collections.abc import Callable, Sequence
 from gpu.machines.wall import Device, WallMachine
 from scenarios.program import Program
 from sim.effects import Effect, Loop
-from sim.machine.machine import NoRequests
 from sim.program.recipe import Maker, Recipe
+from sim.serving.source import NoRequests
 from sim.timeline.spans import Timeline
 
 

@@ -8,10 +8,10 @@ from functools import partial
 from simpy import Event
 
 from sim.machine.clock import FOREVER, NEVER, Clock
-from sim.machine.constants import Constants
 from sim.machine.events import Mark
 from sim.machine.sharing import Sharing
 from sim.machine.stream import Stream
+from sim.program.constants import Constants
 from sim.program.ops import Collective
 from sim.timeline.spans import Place, Recorder
 

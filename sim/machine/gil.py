@@ -9,7 +9,7 @@ from typing import Any
 from simpy import Event
 
 from sim.machine.clock import Clock
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 
 Process = Generator[Event, Any, None]
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 from simpy import Event
 
 from sim.effects import DEVICE, Arrivals, Emit, Get, Host, Launch, Loop, Phase, Put, Ready, Receive, Step, Wait
-from sim.machine.calls import Call
 from sim.machine.clock import NEVER
 from sim.machine.events import Mark
 from sim.machine.gil import Gil
-from sim.machine.jitter import median
+from sim.program.calls import Call
+from sim.program.jitter import median
 from sim.program.ops import STEP, Copy, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.serving.batch import Batch, StepResult
 from sim.timeline.spans import Kind, Place

@@ -2,47 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from simpy import Store
 
-from sim.effects import Loop, Phase, Source, Step
-from sim.machine.calls import HostCosts
+from sim.effects import Loop, Source, Step
 from sim.machine.clock import Clock
 from sim.machine.device import Device, Meeting
 from sim.machine.gil import Gil
 from sim.machine.host import HostThread
-from sim.machine.jitter import Jitter, median
-from sim.program.ops import Op
+from sim.program.calls import HostCosts
+from sim.program.jitter import Jitter, median
+from sim.program.lowering import Lowering, no_lowering
 from sim.serving.batch import Batch
-from sim.serving.request import Request
+from sim.serving.source import NoRequests
 from sim.timeline.spans import Recorder, Timeline
-
-Lowering = Callable[[Phase], Sequence[tuple[str, Sequence[Op]]]]
-
-
-class NoRequests:
-    """A source for loops that serve nobody."""
-
-    def take(self, now: int) -> tuple[Request, ...]:
-        """Nothing ever arrives."""
-        del now
-        return ()
-
-    def next_arrival(self) -> int | None:
-        """No request will come."""
-        return None
-
-    def stopped(self, batch: Batch) -> tuple[int, ...]:
-        """Nobody stops."""
-        del batch
-        return ()
-
-
-def no_lowering(phase: Phase) -> Sequence[tuple[str, Sequence[Op]]]:
-    """A machine for programs has no model to lower a batch with."""
-    raise ValueError(f"batch {phase.batch.index} needs a model to be lowered, and this machine has none")
 
 
 class Machine:

@@ -17,8 +17,8 @@ from sim.timeline.spans import Kind
 if TYPE_CHECKING:
     from simpy import Event
 
-    from sim.machine.calls import Call
     from sim.machine.device import Device
+    from sim.program.calls import Call
 
 KERNEL, CALL = int(Kind.KERNEL), int(Kind.CALL)  # struct packs a plain int faster than an IntEnum
 Entry = tuple[Op, int, int, int, Mark | None]

@@ -2,22 +2,50 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+import numpy.typing as npt
 
 from scenarios.engine import EnginePreset
 from scenarios.model import ModelShape, TimerModel
-from sim.effects import Part, Phase
+from sim.effects import Phase
 from sim.program.durations import Durations
+from sim.program.frame import Frame, Pieces
 from sim.program.ops import STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
-from sim.program.transformer import Transformer, Work
+from sim.program.transformer import Pass, Transformer, Work
 from sim.serving.batch import Batch
 from sim.serving.batch import Phase as BatchPhase
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
+INPUTS, SAMPLED = "inputs", "sampled"  # events between these streams: each wait follows the record that it means
 PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
 INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 each
 INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
+
+
+Times = npt.NDArray[np.int64]
+Lowering = Callable[[Phase], Pieces]
+"""Turns the phase of a batch into operations."""
+
+
+@runtime_checkable
+class Framing(Protocol):
+    """A lowering that knows which steps have the same frame."""
+
+    def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
+        """A phase's frame and the operations that fill it."""
+
+    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
+        """The operations of a decode phase, and their durations (ns) in each of the steps after it, in columns."""
+
+
+def no_lowering(phase: Phase) -> Pieces:
+    """A machine for programs has no model to lower a batch with."""
+    raise ValueError(f"batch {phase.batch.index} needs a model to be lowered, and this machine has none")
 
 
 def decode_graph(bucket: int) -> tuple[str, int]:
@@ -31,11 +59,42 @@ class TimerLowering:
     def __init__(self, model: TimerModel, scale: float = 1.0) -> None:
         self._model = model
         self._scale = scale
+        self._frame = Frame(((FORWARD, (0, Record(STEP))),))
 
-    def __call__(self, phase: Phase) -> Sequence[tuple[str, Sequence[Op]]]:
+    def __call__(self, phase: Phase) -> Pieces:
         """The kernel of a batch and the record of its event."""
+        return self._frame.filled(self._ops(phase))
+
+    def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
+        """The one frame there is, and the kernel of a batch."""
+        return self._frame, self._ops(phase)
+
+    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
+        """A timer takes as long in every step of the same rows."""
+        (kernel,) = self._ops(phase)
+        return (kernel,), np.full((1, steps), kernel.ns, dtype=np.int64)
+
+    def _ops(self, phase: Phase) -> tuple[Kernel]:
         ns = round((self._model.step + self._model.per_row * phase.batch.rows) * self._scale)
-        return [(FORWARD, (Kernel("timer", "sleep", ns), Record(STEP)))]
+        return (Kernel("timer", "sleep", ns),)
+
+
+@dataclass(frozen=True, slots=True)
+class _Sized:
+    """The operations of a step whose times follow the batch's sizes; empty where the phase lacks the part."""
+
+    inputs: tuple[Op, ...]
+    resolve: tuple[Kernel, ...]
+    forward: Pass | None
+    sample: tuple[Kernel, ...]
+    store: tuple[Kernel, ...]
+    back: tuple[Op, ...]
+
+    @property
+    def ops(self) -> tuple[Op, ...]:
+        """Each of them once."""
+        forward = () if self.forward is None else self.forward.distinct
+        return (*self.inputs, *self.resolve, *forward, *self.sample, *self.store, *self.back)
 
 
 class TransformerLowering:
@@ -57,64 +116,118 @@ class TransformerLowering:
         self._transformer = Transformer(model, durations, engine.grain, engine.row_tile)
         self._free_slots = free_slots
         entering = engine.framework.by_kind.get("stream", 0)
+        self._frames: dict[object, Frame] = {}
+        self._by_rows: dict[object, tuple[tuple[Kernel, ...], tuple[Kernel, ...], tuple[Op, ...]]] = {}
         self._enter_stream = [Think(entering, "enter stream")] if entering else []
 
-    def __call__(self, phase: Phase) -> Sequence[tuple[str, Sequence[Op]]]:
+    def __call__(self, phase: Phase) -> Pieces:
         """The operations of the phase's parts, in the order of their calls."""
-        batch, parts = phase.batch, phase.parts
-        overlap = "resolve" in parts
-        rows = batch.bucket or batch.rows
-        pieces: list[tuple[str, list[Op]]] = []
-        main: list[Op] = []
-        if "prepare" in parts:
-            copies = self._inputs(batch)
-            if overlap and copies:
-                ready = ("inputs", batch.index)
-                pieces.append((SCHEDULE, [*self._enter_stream, *copies, Record(ready)]))
-                main.append(WaitEvent(ready))
-            else:
-                main += copies
-        if overlap and not self._free_slots:
-            main.append(self._move("resolve", 2 * self._input_bytes(batch)))
-            if batch.prompts:  # what stands behind the rows is put into place by a copy
-                main.append(self._move("store", 2 * INPUTS_A_PROMPT * batch.rows))
-        main += self._compute(batch, rows, parts)
-        if "store" in parts and not self._free_slots:
-            main.append(self._move("store", 2 * rows * TOKEN_BYTES))
-        if "copy" in parts:
-            back = self._durations.copy("d2h", batch.rows * TOKEN_BYTES)
-            if overlap and self._engine.copy_stream == "separate":
-                done = ("sampled", batch.index)
-                pieces.append((FORWARD, [*main, Record(done)]))
-                pieces.append((COPY, [*self._enter_stream, WaitEvent(done), back, Record(STEP)]))
-                return pieces
-            main += [back, Record(STEP)]
-        pieces.append((FORWARD, main))
-        return pieces
+        return self._arranged(phase, self._sized(phase))
 
-    def _input_bytes(self, batch: Batch) -> int:
+    def framed(self, phase: Phase) -> tuple[Frame, tuple[Op, ...]]:
+        """The same as a frame, which is one object for all steps that it is common to, and what fills it."""
+        sized = self._sized(phase)
+        ops = sized.ops
+        key = phase.parts, phase.batch.bucket, len(phase.batch.prompts), len(ops)
+        frame = self._frames.get(key)
+        if frame is None:
+            frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
+        return frame, ops
+
+    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
+        """The operations of a decode phase, and their durations in each of the next ``steps`` steps, in columns.
+
+        With each step, every row attends to one token more.
+        """
+        batch, sized = phase.batch, self._sized(phase)
+        ops = sized.ops
+        times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], steps, axis=1)  # type: ignore[union-attr]
+        contexts = range(batch.context + batch.rows, batch.context + batch.rows * (steps + 1), batch.rows)
+        known: dict[int, list[int]] = {}
+        moved = []
+        for context in contexts:
+            nbytes = self._input_bytes(batch, context)
+            if nbytes not in known:
+                resolve = [self._move("resolve", 2 * nbytes).ns] if sized.resolve else []
+                known[nbytes] = [*(op.ns for op in self._inputs(nbytes)[: len(sized.inputs)]), *resolve]  # type: ignore[union-attr]
+            moved.append(known[nbytes])
+        times[: len(moved[0])] = np.array(moved).T
+        if sized.forward is not None:
+            rows = batch.bucket or batch.rows
+            at = next(i for i, op in enumerate(ops) if isinstance(op, Kernel) and op.name == "decode_attention")
+            times[at] = [self._transformer.decode_attention(rows, c + batch.padding).ns for c in contexts]
+        return ops, times
+
+    @staticmethod
+    def _input_bytes(batch: Batch, context: int) -> int:
         if batch.prompts:
             return batch.tokens * INPUTS_A_ROW + batch.rows * INPUTS_A_PROMPT
-        return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-batch.context // PAGE)
+        return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-context // PAGE)
 
-    def _inputs(self, batch: Batch) -> list[Op]:
-        count = self._engine.input_copies
-        return [self._durations.copy("h2d", -(-self._input_bytes(batch) // count)) for _ in range(count)]
-
-    def _move(self, name: str, nbytes: int) -> Kernel:
-        return self._durations.kernel(name, name, "gather", nbytes=nbytes)
-
-    def _compute(self, batch: Batch, rows: int, parts: tuple[Part, ...]) -> list[Op]:
-        sample = self._transformer.sample(rows) if "sample" in parts else ()
-        if "forward" not in parts:
-            return list(sample)
+    def _sized(self, phase: Phase) -> _Sized:
+        """What depends on the batch's sizes."""
+        batch, parts = phase.batch, phase.parts
+        rows = batch.bucket or batch.rows
+        slots = not self._free_slots
+        nbytes = self._input_bytes(batch, batch.context)
         if batch.phase is BatchPhase.PREFILL:
             work = Work(batch.tokens, batch.rows, prompts=batch.prompts)
         else:
             work = Work(rows, rows, rows=rows, context=batch.context + batch.padding)
-        forward = self._transformer.forward(work)
+        by_rows = self._by_rows.get((parts, rows, batch.rows))
+        if by_rows is None:
+            by_rows = self._by_rows[parts, rows, batch.rows] = (
+                self._transformer.sample(rows) if "sample" in parts else (),
+                (self._move("store", 2 * rows * TOKEN_BYTES),) if "store" in parts and slots else (),
+                (self._durations.copy("d2h", batch.rows * TOKEN_BYTES),) if "copy" in parts else (),
+            )
+        return _Sized(
+            self._inputs(nbytes) if "prepare" in parts else (),
+            self._resolve(batch, nbytes) if "resolve" in parts and slots else (),
+            self._transformer.forward(work) if "forward" in parts else None,
+            *by_rows,
+        )
+
+    def _resolve(self, batch: Batch, nbytes: int) -> tuple[Kernel, ...]:
+        """Put inputs into place; what stands behind the rows of prompts is copied."""
+        resolve = self._move("resolve", 2 * nbytes)
+        return (resolve, self._move("store", 2 * INPUTS_A_PROMPT * batch.rows)) if batch.prompts else (resolve,)
+
+    def _arranged(self, phase: Phase, sized: _Sized) -> Pieces:
+        """Put the operations of a step onto their streams and in order."""
+        overlap = "resolve" in phase.parts
+        pieces: list[tuple[str, Sequence[Op]]] = []
+        main: list[Op] = []
+        if overlap and sized.inputs:
+            pieces.append((SCHEDULE, [*self._enter_stream, *sized.inputs, Record(INPUTS)]))
+            main.append(WaitEvent(INPUTS))
+        else:
+            main += sized.inputs
+        main += [*sized.resolve, *self._computed(phase.batch, sized), *sized.store]
+        if sized.back and overlap and self._engine.copy_stream == "separate":
+            pieces.append((FORWARD, [*main, Record(SAMPLED)]))
+            pieces.append((COPY, [*self._enter_stream, WaitEvent(SAMPLED), *sized.back, Record(STEP)]))
+            return pieces
+        if sized.back:
+            main += [*sized.back, Record(STEP)]
+        pieces.append((FORWARD, main))
+        return pieces
+
+    def _computed(self, batch: Batch, sized: _Sized) -> Sequence[Op]:
+        """Forward pass and sampling, launched one by one or as a graph."""
+        if sized.forward is None:
+            return sized.sample
+        forward = sized.forward.kernels
         if batch.bucket is None:
-            return [*forward, *sample]
+            return (*forward, *sized.sample)
+        executable = decode_graph(batch.bucket)
         if self._engine.sample_in_graph:
-            return [Replay(decode_graph(rows), Graph((*forward, *sample)))]
-        return [Replay(decode_graph(rows), Graph(forward)), *sample]
+            return (Replay(executable, Graph((*forward, *sized.sample))),)
+        return (Replay(executable, Graph(forward)), *sized.sample)
+
+    def _inputs(self, nbytes: int) -> tuple[Op, ...]:
+        count = self._engine.input_copies
+        return tuple(self._durations.copy("h2d", -(-nbytes // count)) for _ in range(count))
+
+    def _move(self, name: str, nbytes: int) -> Kernel:
+        return self._durations.kernel(name, name, "gather", nbytes=nbytes)

@@ -25,6 +25,26 @@ class Work:
     prompts: tuple[int, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Pass:
+    """The kernels of a forward pass: a head, a layer that is repeated, and a tail."""
+
+    head: tuple[Kernel, ...]
+    layer: tuple[Kernel, ...]
+    tail: tuple[Kernel, ...]
+    layers: int
+
+    @property
+    def distinct(self) -> tuple[Kernel, ...]:
+        """Each kernel once."""
+        return self.head + self.layer + self.tail
+
+    @property
+    def kernels(self) -> tuple[Kernel, ...]:
+        """All kernels in the order of their launches."""
+        return self.head + self.layer * self.layers + self.tail
+
+
 class Transformer:
     """Lowers a batch to the kernels of one forward pass and of sampling.
 
@@ -44,25 +64,28 @@ class Transformer:
         self.durations = durations
         self.grain = grain
         self.tile = tile
+        self._fixed: dict[tuple[int, int, bool], tuple[tuple[Kernel, ...], ...]] = {}
 
-    def forward(self, work: Work) -> tuple[Kernel, ...]:
+    def forward(self, work: Work) -> Pass:
         """All kernels from the embedding to the logits."""
+        key = work.tokens, work.sampled, bool(work.prompts)
+        fixed = self._fixed.get(key)
+        if fixed is None:
+            fixed = self._fixed[key] = self._without_attention(*key)
+        head, before, after, tail = fixed
+        return Pass(head, (*before, *self._attention(work), *after), tail, self.shape.layers)
+
+    def _without_attention(self, tokens: int, sampled: int, prompts: bool) -> tuple[tuple[Kernel, ...], ...]:
+        """Head, layer before and after attention, and tail: what depends on numbers of tokens alone."""
         shape = self.shape
-        layer = self._engine_layer if self.grain == "engine" else self._pytorch_layer
-        attention = list(self._attention(work))
-        kernels = [self._embedding(work.tokens)]
-        one = list(layer(work.tokens))
-        hole = one.index(None)
-        body = [k for k in one if k is not None]
-        for _ in range(shape.layers):
-            kernels += body[:hole]
-            kernels += attention
-            kernels += body[hole:]
-        kernels += self._norm(work.tokens, "final_norm")
-        if work.prompts:
-            kernels.append(self._elementwise(work.sampled, shape.hidden, "last_tokens", reads=1, call="index"))
-        kernels.append(self._gemm("lm_head", work.sampled, shape.vocab, shape.hidden))
-        return tuple(kernels)
+        layer = list(self._engine_layer(tokens) if self.grain == "engine" else self._pytorch_layer(tokens))
+        hole = layer.index(None)
+        before, after = (tuple(k for k in half if k is not None) for half in (layer[:hole], layer[hole:]))
+        tail = self._norm(tokens, "final_norm")
+        if prompts:
+            tail.append(self._elementwise(sampled, shape.hidden, "last_tokens", reads=1, call="index"))
+        tail.append(self._gemm("lm_head", sampled, shape.vocab, shape.hidden))
+        return (self._embedding(tokens),), before, after, tuple(tail)
 
     def sample(self, rows: int) -> tuple[Kernel, ...]:
         """Greedy sampling: the index of the largest logit of each row."""
@@ -108,17 +131,24 @@ class Transformer:
             for step, reads in steps
         ]
 
+    @property
+    def _heads(self) -> tuple[int, int, int]:
+        return self.shape.heads, self.shape.kv_heads, self.shape.head_dim
+
+    def decode_attention(self, rows: int, context: int) -> Kernel:
+        """One query a row over so many tokens in all, over parts of every row's context."""
+        return self.durations.decode_attention(self._heads, rows, context, self._decode_work)
+
     def _attention(self, work: Work) -> Iterator[Kernel]:
         shape = self.shape
-        heads = (shape.heads, shape.kv_heads, shape.head_dim)
         if work.rows:
-            yield self.durations.decode_attention(heads, work.rows, work.context, self._decode_work)
+            yield self.decode_attention(work.rows, work.context)
             nbytes = 2 * work.rows * shape.q_size * shape.dtype_bytes
             yield self.durations.kernel(
                 "combine", "combine", "attention_combine", nbytes=nbytes, rows=work.rows, shape=(shape.q_size,)
             )
         if work.prompts:
-            yield self.durations.prefill_attention(heads, work.prompts, self._prefill_work)
+            yield self.durations.prefill_attention(self._heads, work.prompts, self._prefill_work)
 
     def _prefill_work(self, length: int) -> tuple[int, int]:
         """Operations and bytes of one prompt's causal attention to itself, half of the full square."""

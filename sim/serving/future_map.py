@@ -69,6 +69,10 @@ class SlotRing:
         """Give back a step's slots; ``KeyError`` when it holds none."""
         del self._live[owner]
 
+    def advance(self, steps: int) -> None:
+        """Every live piece belongs to the step that many later; where in the ring it lies makes no difference."""
+        self._live = OrderedDict((owner + steps, piece) for owner, piece in self._live.items())
+
 
 class RequestSlots:
     """One slot a request, held from admission to its end: nothing is reserved for a step, nothing can overrun."""

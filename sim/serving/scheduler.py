@@ -123,6 +123,33 @@ class Scheduler:
         late = len(batch.late)
         return Outputs(batch, batch.rows - late, first, tuple(finished), late, freed)
 
+    def quiet_steps(self, stop: int | None) -> int:
+        """How many of the next batches are the last one again, one token further, with nothing to tell in any result.
+
+        That needs an empty queue, so no policy is asked; ``stop`` is the number of the decode batch in which the next
+        request stops.
+        """
+        members = self._members
+        if self.waiting or self._joined or self._freed_with or members is None:
+            return 0
+        if any(b.members is not members or b.finishing or b.joined or b.late for b in self.in_flight):
+            return 0
+        oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
+        quiet = min(self._ends, default=0) - self._counter - 1
+        return max(0, quiet if stop is None else min(quiet, stop - oldest))
+
+    def advance(self, steps: int) -> None:
+        """Schedule and process so many quiet batches; those in flight become the last of them."""
+        assert self._members is not None
+        rows = len(self._members)
+        self._counter += steps
+        self._index += steps
+        self._context += steps * rows
+        for batch in self.in_flight:
+            batch.index += steps
+            batch.counter += steps
+            batch.context += steps * rows
+
     def _admit_computed(self) -> None:
         while self.waiting and self.waiting[0].computed and len(self._running) < self.max_rows:
             request = self.waiting[0]

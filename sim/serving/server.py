@@ -71,6 +71,18 @@ class Server:
                 self.slots.release(batch.index)
         return outputs
 
+    def quiet_steps(self, stop: int | None) -> int:
+        """How many of the next steps are the last one again, one token further, if nothing arrives."""
+        return self.scheduler.quiet_steps(stop)
+
+    def advance(self, steps: int) -> None:
+        """Be where so many quiet steps lead, up to which slots of the ring are in use."""
+        self.scheduler.advance(steps)
+        self._reads = {index + steps: tuple(i + steps for i in read) for index, read in self._reads.items()}
+        self._read = {index + steps for index in self._read}
+        if isinstance(self.slots, SlotRing):
+            self.slots.advance(steps)
+
     def _owned(self, batch: Batch, slots: RequestSlots) -> tuple[int, ...]:
         """The slots of a batch's requests; those in their first step get theirs now."""
         first = batch.members if batch.phase is Phase.PREFILL else (r for r in batch.joined if r.computed)

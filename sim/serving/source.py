@@ -48,3 +48,29 @@ class RequestSource:
         while self._due and self._due[0][0] <= batch.counter:
             stopped.append(heappop(self._due)[1])
         return tuple(stopped)
+
+    def next_stop(self) -> int | None:
+        """Number of the decode batch in which the next request stops, among those that have been asked about."""
+        return self._due[0][0] if self._due else None
+
+
+class NoRequests:
+    """A source for loops that serve nobody."""
+
+    def take(self, now: int) -> tuple[Request, ...]:
+        """Nothing ever arrives."""
+        del now
+        return ()
+
+    def next_arrival(self) -> int | None:
+        """No request will come."""
+        return None
+
+    def stopped(self, batch: Batch) -> tuple[int, ...]:
+        """Nobody stops."""
+        del batch
+        return ()
+
+    def next_stop(self) -> int | None:
+        """Nobody stops."""
+        return None

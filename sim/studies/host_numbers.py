@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from scenarios.engine import EnginePreset
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 
 KERNELS = (
     "gemm",

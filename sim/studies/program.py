@@ -1,4 +1,4 @@
-"""A program scenario on the reference machine, eager and as graphs."""
+"""A program scenario on a virtual machine, eager and as graphs."""
 
 from __future__ import annotations
 
@@ -9,13 +9,15 @@ import numpy as np
 
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
+from sim.fast.machine import FastMachine
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.durations import Durations
 from sim.program.priced import Priced
 from sim.program.recipe import Recipe
 from sim.studies.host_numbers import with_host_numbers
+from sim.studies.machines import MachineName, simulate
 from sim.timeline.spans import Kind, Timeline
 
 
@@ -38,6 +40,7 @@ def run_program(
     loaded: LoadedScenario,
     mode: str,
     seed: int = 0,
+    machine: MachineName = "auto",
     *,
     numbers: Mapping[str, int] | None = None,
     profiled: bool = False,
@@ -49,11 +52,15 @@ def run_program(
     """
     program = loaded.scenario
     assert isinstance(program, Program)
+    priced = Priced(Durations(loaded.profile, program.kernels.scale))
+
+    def run(on: Machine | FastMachine) -> Timeline:
+        recipe = Recipe(priced, graphs=mode == "graph")
+        warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}
+        return on.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
+
     quantiles = loaded.profile.jitter.quantiles if program.host.jitter else None
-    machine = Machine(program_costs(loaded, numbers, profiled=profiled), quantiles=quantiles, seed=seed)
-    recipe = Recipe(Priced(Durations(loaded.profile, program.kernels.scale)), graphs=mode == "graph")
-    warm = {name for thread in program.threads for name in recipe.executables(thread.ops)}
-    return machine.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
+    return simulate(machine, run, program_costs(loaded, numbers, profiled=profiled), quantiles=quantiles, seed=seed)
 
 
 def program_costs(

@@ -37,12 +37,29 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
         console.print(Text(hardware.source, style="dim"), soft_wrap=True)
     for note in results.notes:
         console.print(note, soft_wrap=True, highlight=False)
+    for mode, cycle in results.cycles.items():
+        console.print(f"{mode}: {cycle}", soft_wrap=True, highlight=False)
     if results.waterfall is not None:
         console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
         if results.break_evens:
             console.print(break_even_sentence(results.break_evens), soft_wrap=True)
     if results.speedup_of != "step time" and not program:
         console.print(Text(f"speedup is the ratio of {results.speedup_of}", style="dim"))
+    if results.measured is None:
+        console.print(Text("simulated by " + machines_sentence(results), style="dim"), soft_wrap=True)
+
+
+def machines_sentence(results: Results) -> str:
+    """Which machine took which modes, and why not the fast one where it did not."""
+    modes: dict[tuple[str, str], list[str]] = {}
+    for mode, timeline in results.timelines.items():
+        modes.setdefault((timeline.machine, timeline.refusal), []).append(mode)
+    return ", ".join(
+        f"the {machine} machine"
+        + (f" ({refusal})" if refusal else "")
+        + (f": {', '.join(taken)}" if len(modes) > 1 else "")
+        for (machine, refusal), taken in modes.items()
+    )
 
 
 def _where(results: Results) -> str:

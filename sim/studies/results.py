@@ -9,6 +9,8 @@ from typing import Any
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
 from scenarios.scenario import Serving
+from sim.fast.cycle import Cycle
+from sim.studies.machines import MachineName
 from sim.studies.noise import noise
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
@@ -57,11 +59,13 @@ class Results:
     measured: Measured | None = None
     notes: list[str] = field(default_factory=list)
     graphs: dict[int, dict[str, float]] = field(default_factory=dict)
+    cycles: dict[str, Cycle] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """One object with ``scenario``, ``seed``, ``profile`` and ``modes``; ``why`` of a prediction for serving.
 
-        A measurement has ``measured`` and ``notes`` in place of ``why``, and the modes' noise and every repeat.
+        The prediction of a closed batch has ``cycles``, too: the time of its repeating step, and what bounds it. A
+        measurement has ``measured`` and ``notes`` in place of these, and the modes' noise and every repeat.
         """
         result: dict[str, Any] = {
             "scenario": self.loaded.source,
@@ -71,8 +75,15 @@ class Results:
             "speedup_of": self.speedup_of,
             "modes": self.modes,
         }
+        if self.measured is None:
+            result["machine"] = {mode: {"name": t.machine, "refusal": t.refusal} for mode, t in self.timelines.items()}
         if self.measured is not None:
             result |= {"measured": asdict(self.measured), "notes": self.notes, "graphs": self.graphs}
+        if self.cycles:
+            result["cycles"] = {
+                mode: {"step_us": float(c.step) / 1000, "bound": c.bound, "text": str(c)}
+                for mode, c in self.cycles.items()
+            }
         if self.waterfall is not None:
             result["why"] = {
                 "base": self.waterfall.base,
@@ -84,13 +95,19 @@ class Results:
         return result
 
 
-def run_all(loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None) -> Results:
+def run_all(
+    loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None, machine: MachineName = "auto"
+) -> Results:
     """Simulate every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
     scenario = loaded.scenario
     if isinstance(scenario, Program):
-        return results_of(loaded, seed, _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed)))
-    run = ServingRun.of(loaded, seed)
+        runs = _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed, machine))
+        return results_of(loaded, seed, runs)
+    run = ServingRun.of(loaded, seed, machine)
     results = results_of(loaded, seed, _each(scenario.engine.modes, progress, run.timeline))
+    if scenario.workload.batch is not None:
+        found = {mode: run.cycle(mode) for mode in scenario.engine.modes}
+        results.cycles = {mode: cycle for mode, cycle in found.items() if cycle is not None}
     base, target = _ends(scenario.engine.modes)
     if base and target and scenario.workload.batch is not None:
         progress("why")

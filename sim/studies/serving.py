@@ -1,10 +1,10 @@
-"""A serving scenario on the reference machine, one mode at a time."""
+"""A serving scenario on a virtual machine, one mode at a time."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 from scenarios.engine import EnginePreset
@@ -14,12 +14,14 @@ from scenarios.model import ModelShape, TimerModel
 from scenarios.profile import Profile
 from scenarios.scenario import Serving
 from sim.effects import Loop, Source
+from sim.fast.cycle import Cycle
+from sim.fast.machine import FastMachine
+from sim.fast.refusal import OutsideError
 from sim.loops import naive_loop, overlap_loop, serial_loop
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
-from sim.machine.machine import Lowering, Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.durations import Durations
-from sim.program.lowering import PAGE, TimerLowering, TransformerLowering, decode_graph
+from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
@@ -28,12 +30,15 @@ from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
 from sim.serving.source import RequestSource
 from sim.studies.host_numbers import with_host_numbers
+from sim.studies.machines import MachineName, simulate
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
 MEMORY_SHARE = 0.9  # of the device's memory that an engine plans with, as vLLM's default; the rest is the framework's
 BATCHES_OF_SLOTS = 4
 """Slots for so many full batches: two steps hold some at once, and a ring's pieces do not wrap: three could overrun."""
+STEPS_TO_REPEAT = 12
+"""Steps after which a closed batch's step is taken to be the one that repeats."""
 
 LOOPS: dict[str, Callable[[Server], Loop[None]]] = {
     "naive": naive_loop,
@@ -49,7 +54,7 @@ class ServingRun:
     """A scenario with everything a run depends on; ``replace`` a field to ask what if.
 
     ``scale`` multiplies every host time on top of the scenario's, ``constants`` are the machine's, ``buckets`` the
-    captured graphs; ``free_slots`` leaves the FutureMap's kernels out.
+    captured graphs; ``free_slots`` leaves the FutureMap's kernels out, ``machine`` is the virtual one.
     """
 
     source: str
@@ -62,9 +67,10 @@ class ServingRun:
     scale: float
     seed: int = 0
     free_slots: bool = False
+    machine: MachineName = "auto"
 
     @classmethod
-    def of(cls, loaded: LoadedScenario, seed: int = 0) -> ServingRun:
+    def of(cls, loaded: LoadedScenario, seed: int = 0, machine: MachineName = "auto") -> ServingRun:
         """The run that a loaded scenario asks for."""
         scenario = loaded.scenario
         assert isinstance(scenario, Serving)
@@ -79,6 +85,7 @@ class ServingRun:
             loaded.engine.buckets,
             scenario.host.scale,
             seed,
+            machine=machine,
         )
 
     def with_host_numbers(self, numbers: Mapping[str, int]) -> ServingRun:
@@ -100,12 +107,32 @@ class ServingRun:
         """Whether a closed batch is above the largest bucket, so that no graph is replayed for it."""
         return (self.scenario.workload.batch or 0) > self.buckets[-1]
 
-    def timeline(self, mode: str) -> Timeline:
-        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does."""
-        quantiles = self.profile.jitter.quantiles if self.scenario.host.jitter else None
-        machine = Machine(self.costs(), self.lowering(), quantiles=quantiles, seed=self.seed)
+    def timeline(self, mode: str, *, spans: bool = True) -> Timeline:
+        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does, and for a run that ``machine`` refuses."""
         warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
-        return self.serve(mode, partial(machine.run, warm=warm))
+        return simulate(
+            self.machine,
+            lambda machine: self.serve(mode, partial(machine.run, warm=warm)),
+            self.costs(),
+            self.lowering(),
+            quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
+            seed=self.seed,
+            spans=spans,
+        )
+
+    def cycle(self, mode: str) -> Cycle | None:
+        """The cycle time of a closed batch's step after its first few, None for loops that do not repeat themselves.
+
+        Host times are their medians. None, too, for what is outside of the fast machine.
+        """
+        tokens = min(STEPS_TO_REPEAT, self.scenario.workload.output_tokens)
+        short = self.with_workload(output_tokens=tokens, stop_share=0.0)
+        machine = FastMachine(self.costs(), self.lowering(), spans=False)
+        warm = [decode_graph(bucket) for bucket in self.buckets]
+        try:
+            return machine.cycle({"scheduler": LOOPS[mode](self.server(mode))}, short.requests(), warm)
+        except OutsideError:
+            return None
 
     def serve(self, mode: str, run: Callable[[Mapping[str, Loop[Any]], Source], Timeline]) -> Timeline:
         """Have a machine run one mode's loop on a fresh server.
@@ -141,7 +168,11 @@ class ServingRun:
         )
 
     def lowering(self) -> Lowering:
-        """From a batch's phase to operations."""
+        """From a batch's phase to operations; one object for all modes, since it remembers prices."""
+        return self._lowering
+
+    @cached_property
+    def _lowering(self) -> Lowering:
         scale = self.scenario.kernels.scale
         if isinstance(self.model, TimerModel):
             return TimerLowering(self.model, scale)

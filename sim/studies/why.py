@@ -8,7 +8,7 @@ from fractions import Fraction
 from itertools import pairwise
 
 from sim.studies.serving import ServingRun
-from sim.timeline.metrics import step_metrics
+from sim.timeline.metrics import pace
 
 PAYS = Fraction(101, 100)  # a gain below one per cent is no gain that anybody would change an engine for
 LARGEST_BATCH = 512
@@ -35,7 +35,7 @@ class Waterfall:
 
 def step_time(run: ServingRun, mode: str) -> Fraction:
     """The mean steady step in nanoseconds, exact."""
-    found = step_metrics(run.timeline(mode))
+    found = pace(run.timeline(mode, spans=False))
     start, end = found.window
     return Fraction(end - start, found.steps)
 

@@ -65,34 +65,63 @@ def steady(deliveries: Sequence[Delivery]) -> list[Delivery]:
     return full[3:-2] if len(full) >= 7 else []
 
 
-def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
-    """The metrics of a serving run; raises ``ValueError`` when it delivered nothing."""
+@dataclass(frozen=True, slots=True)
+class StepPace:
+    """What deliveries alone tell of a run: ``step_ns``, ``tokens_per_s`` and so on as in ``StepMetrics``."""
+
+    tokens_per_s: float
+    late_rows: int
+    numbers: tuple[int, ...]
+    window: tuple[int, int]
+
+    @property
+    def steps(self) -> int:
+        """Steps in the window."""
+        return len(self.numbers)
+
+    @property
+    def step_ns(self) -> float:
+        """The mean interval between deliveries."""
+        return (self.window[1] - self.window[0]) / self.steps
+
+
+def pace(timeline: Timeline, *, closed: bool = True) -> StepPace:
+    """The pace of a serving run, spans or not; raises ``ValueError`` when it delivered nothing."""
     deliveries = timeline.deliveries
     if not deliveries:
         raise ValueError("the run delivered no step")
     first_arrival = min((s.arrival for s in timeline.served), default=0)
     bounds = steady(deliveries) if closed else []
     if len(bounds) > 1:
-        start, end, counted_steps = bounds[0].time, bounds[-1].time, bounds[1:]
+        start, end, counted = bounds[0].time, bounds[-1].time, bounds[1:]
     else:
-        start, end, counted_steps = first_arrival, deliveries[-1].time, list(deliveries)
-    steps = len(counted_steps)
+        start, end, counted = first_arrival, deliveries[-1].time, list(deliveries)
+    return StepPace(
+        sum(d.tokens for d in deliveries) * 1e9 / max(1, deliveries[-1].time - first_arrival),
+        sum(d.rows - d.tokens for d in deliveries),
+        tuple(d.step for d in counted),
+        (start, end),
+    )
+
+
+def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
+    """The metrics of a serving run; raises ``ValueError`` when it delivered nothing."""
+    found = pace(timeline, closed=closed)
+    (start, end), steps = found.window, found.steps
     busy = busy_intervals(timeline, start, end)
     idle = idle_by_cause(timeline, busy, start, end)
-    numbers = np.array([d.step for d in counted_steps])
-    counted = np.isin(timeline.column("step"), numbers)
+    counted = np.isin(timeline.column("step"), np.array(found.numbers))
     kinds = timeline.column("kind")
-    tokens = sum(d.tokens for d in deliveries)
     return StepMetrics(
-        step_ns=(end - start) / steps,
-        tokens_per_s=tokens * 1e9 / max(1, deliveries[-1].time - first_arrival),
+        step_ns=found.step_ns,
+        tokens_per_s=found.tokens_per_s,
         busy_ns=int((busy[:, 1] - busy[:, 0]).sum()) / steps,
         idle={cause: ns / steps for cause, ns in idle.items()},
         launches=int((counted & timeline.launching).sum()) / steps,
         kernels=int((counted & (kinds == Kind.KERNEL)).sum()) / steps,
-        late_rows=sum(d.rows - d.tokens for d in deliveries),
+        late_rows=found.late_rows,
         steps=steps,
-        window=(start, end),
+        window=found.window,
     )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
 from struct import Struct
@@ -112,6 +112,10 @@ class Recorder:
         """Append one span; times in nanoseconds, ``correlation`` 0 for none, ``step`` -1 for none."""
         self._data += _pack(track, start, end, kind, name, correlation, step)
 
+    def add(self, rows: Column) -> None:
+        """Append many spans at once, their columns as in ``FIELDS``."""
+        self._data += rows.tobytes()
+
     def emit(self, outputs: Outputs, now: int) -> None:
         """Stamp a step's outputs as they reach the clients."""
         batch = outputs.batch
@@ -124,11 +128,21 @@ class Recorder:
             self.served.append(Served(request.id, request.arrival, first, now, tokens, reason.value))
 
     def timeline(self, origin: int = 0) -> Timeline:
-        """Everything recorded so far, sorted by start within the order of recording."""
-        table = np.frombuffer(bytes(self._data), dtype=np.int64).reshape(-1, len(FIELDS))
-        order = np.argsort(table[:, 1], kind="stable")
-        deliveries, served = tuple(self.deliveries), tuple(self.served)
-        return Timeline(tuple(self.tracks), tuple(self.names), table[order], deliveries, served, origin)
+        """Everything recorded so far, sorted by start, then by track, then in the order of recording.
+
+        Names are numbered as they come in that order, so that equal runs give equal tables however they recorded.
+        """
+        table = np.frombuffer(self._data, dtype=np.int64).reshape(-1, len(FIELDS))
+        by_track = np.argsort(table[:, 0].astype(np.int16), kind="stable")
+        table = table[by_track[np.argsort(table[by_track, 1], kind="stable")]]
+        first = np.full(len(self.names), len(table))
+        first[table[::-1, 4]] = np.arange(len(table))[::-1]
+        used = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(table))]
+        number = np.zeros(len(self.names), dtype=np.int64)
+        number[used] = np.arange(len(used))
+        table[:, 4] = number[table[:, 4]]
+        names = tuple(self.names[i] for i in used)
+        return Timeline(tuple(self.tracks), names, table, tuple(self.deliveries), tuple(self.served), origin)
 
 
 @dataclass(frozen=True)
@@ -137,7 +151,8 @@ class Timeline:
 
     Times are nanoseconds from the start of the run. ``kind`` holds a ``Kind``, ``name`` an index into ``names``.
     A graph's kernels carry the correlation id of the one call that launched them. ``origin`` is what
-    ``time.perf_counter_ns`` read at time 0 of a run in wall-clock time.
+    ``time.perf_counter_ns`` read at time 0 of a run in wall-clock time. Of a simulation ``machine`` says who made it,
+    and ``refusal`` why the fast machine did not.
     """
 
     tracks: tuple[Track, ...]
@@ -146,6 +161,8 @@ class Timeline:
     deliveries: tuple[Delivery, ...] = field(default=(), repr=False)
     served: tuple[Served, ...] = field(default=(), repr=False)
     origin: int = 0
+    machine: str = "reference"
+    refusal: str = ""
 
     def column(self, name: str) -> Column:
         """One of ``FIELDS``; all columns share the order of the table."""
@@ -167,7 +184,7 @@ class Timeline:
         """The spans that touch ``[start, end)``, uncut, and the deliveries inside it."""
         inside = (self.column("end") > start) & (self.column("start") < end)
         deliveries = tuple(d for d in self.deliveries if start <= d.time < end)
-        return Timeline(self.tracks, self.names, self.table[inside], deliveries, self.served, self.origin)
+        return replace(self, table=self.table[inside], deliveries=deliveries)
 
     def on_track(self, name: str) -> Column:
         """Rows of the table that lie on the track of this name, in time order."""

@@ -32,6 +32,12 @@ def add(verbs: Verbs) -> None:
         help="sim predicts (the default); the others measure, the median of 5 runs: emulated, a device of threads that "
         "sleep, as long as the profile says; cpu, torch without streams and graphs; cuda, an NVIDIA GPU",
     )
+    verb.add_argument(
+        "--machine",
+        choices=("auto", "reference", "fast"),
+        default="auto",
+        help="which virtual machine: the reference, the fast one, or (default) the fast one wherever it is exact",
+    )
     verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     verb.add_argument(
         "--out", type=Path, metavar="DIR", help="also write summary.json, timeline.json (Perfetto) and timeline.png"
@@ -71,7 +77,7 @@ def run(arguments: argparse.Namespace) -> int:
             status.update(f"{arguments.scenario}: {what}")
 
         if arguments.on == "sim":
-            results = run_all(loaded, arguments.seed, progress)
+            results = run_all(loaded, arguments.seed, progress, arguments.machine)
         else:
             from gpu.measure import measure
 

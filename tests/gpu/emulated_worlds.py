@@ -8,10 +8,10 @@ from typing import Any, NamedTuple
 from gpu.machines.emulated import EmulatedDevice
 from gpu.machines.wall import WallMachine
 from sim.effects import DEVICE, Launch, Loop, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
-from sim.machine.machine import NoRequests
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Kernel, Op
+from sim.serving.source import NoRequests
 from sim.timeline.spans import FIELDS, Timeline
 
 MS = 1_000_000

@@ -156,7 +156,7 @@ def test_a_machine_without_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch, capsys
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert validate("h200", "--on", "cuda") == 2
-    assert "--on: found cuda, but this machine has no CUDA GPU" in capsys.readouterr().err
+    assert "--on cuda: no NVIDIA GPU" in capsys.readouterr().err
 
 
 def test_a_real_model_is_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

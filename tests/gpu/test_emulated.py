@@ -15,10 +15,11 @@ from gpu.machines.graph_plan import graph_plan
 from gpu.machines.wall import WallMachine
 from gpu.session import open_session
 from scenarios.loader import load_scenario
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
-from sim.machine.machine import Machine, NoRequests
+from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Collective, Copy, Graph, Kernel, Record, Replay, Think, WaitEvent
+from sim.serving.source import NoRequests
 from sim.timeline.spans import Kind
 
 LONG = 60 * MS

@@ -94,7 +94,7 @@ def test_all_problems_of_a_scenario_are_told_at_once(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("verb", "hint"),
-    [("rn", "did you mean 'run'?"), ("simulate", "expected one of list, run, validate, calibrate, doctor")],
+    [("rn", "did you mean 'run'?"), ("simulate", "expected one of list, run, sweep, validate, calibrate, doctor")],
 )
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], verb: str, hint: str) -> None:
     assert main([verb]) == 2

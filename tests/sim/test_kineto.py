@@ -10,7 +10,7 @@ from scenarios.errors import ScenarioError
 from sim.timeline.kineto import read_trace, trace_of
 from sim.timeline.spans import Kind
 
-TRACES = Path("/work/shared/traces")
+TRACES = Path(__file__).parents[3] / "shared/traces"
 
 
 def test_times_become_whole_nanoseconds_however_far_they_are_from_zero(tmp_path: Path) -> None:

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.effects import Effect, Launch, Loop, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Collective, Copy, Graph, Kernel, Op, Replay, Think
 from sim.timeline.latency import latency
 from sim.timeline.metrics import IDLE_PARTS, busy_intervals, idle_by_cause, steady, step_metrics

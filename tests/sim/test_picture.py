@@ -131,7 +131,7 @@ def test_each_mode_adds_a_panel_of_its_lanes(tmp_path: Path) -> None:
     draw_modes(tmp_path / "one.png", {"serial-eager": two_steps()}, "One mode")
     draw_modes(tmp_path / "two.png", {"serial-eager": two_steps(), "serial-graph": two_steps(ranks=2)}, "Two modes")
     assert size(tmp_path / "one.png") == (1800, 360)
-    assert size(tmp_path / "two.png") == (1800, 576)
+    assert size(tmp_path / "two.png") == (1800, 603)
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "two.png"]
 
 

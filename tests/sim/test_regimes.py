@@ -8,15 +8,15 @@ import pytest
 from scenarios.errors import ScenarioError
 from scenarios.loader import load_scenario
 from scenarios.profile import Profile
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 from sim.studies.program import run_program
 from sim.studies.serving import ServingRun
 from sim.timeline.kineto import read_trace
 from sim.timeline.profiled import GraphLaunch, is_profiled, launches_in, launches_of
 from sim.timeline.spans import Kind, Place, Recorder
 
-CUPTI = Path(__file__).parents[2] / "gpu/results/nvidia-h200/2026-11-23/cupti.json"
-TRACES = Path("/work/shared/traces")
+PROFILED = Path(__file__).parents[2] / "gpu/results/nvidia-h200/profiled.json"
+TRACES = Path(__file__).parents[3] / "shared/traces"
 LOADED = load_scenario("decode-llama-3.1-8b", ["workload.batch=4", "workload.output_tokens=12"])
 
 
@@ -78,11 +78,9 @@ def test_a_profiled_process_differs_in_the_calls_that_launch_alone() -> None:
 
 def test_the_profiled_constants_hit_the_measured_launches_within_a_tenth_and_a_clean_run_never_sees_them() -> None:
     constants = Constants.profiled(h200())
-    measured = json.loads(CUPTI.read_text())
-    for table in (measured["same_graphs_after_profiling"], measured["captured_after_profiling"]):
-        for nodes, (us, *_) in table.items():
-            call = constants.graph_launch_call + constants.graph_launch_call_per_1000_nodes * int(nodes) // 1000
-            assert call / 1000 == pytest.approx(us, rel=0.1)
+    for nodes, us in json.loads(PROFILED.read_text())["launches"]["graph_after"].items():
+        call = constants.graph_launch_call + constants.graph_launch_call_per_1000_nodes * int(nodes) // 1000
+        assert call / 1000 == pytest.approx(us, rel=0.1)
     assert Constants.of(h200()) == Constants.of(h200(profiled=None))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sim.effects import Launch
-from sim.machine.calls import HostCosts
+from sim.program.calls import HostCosts
 from sim.program.ops import Graph, Kernel, Op, Replay
 from sim.studies.micro import programs
 from sim.studies.micro.programs import MAIN, Micro

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sim.effects import DEVICE, Effect, How, Launch, Loop, Wait
-from sim.machine.calls import HostCosts
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
 from sim.program.ops import Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.timeline.spans import Column, Kind, Timeline
 

@@ -11,8 +11,8 @@ from typing import Any
 from scenarios.engine import EnginePreset
 from scenarios.loader import load_engine, load_profile
 from scenarios.profile import Profile
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.durations import Durations
 from sim.program.ops import Kernel
 

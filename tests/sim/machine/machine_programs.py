@@ -13,9 +13,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sim.effects import Effect, Launch, Loop, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Copy, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.timeline.spans import Kind, Timeline
 

@@ -6,9 +6,9 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 from sim.effects import DEVICE, Launch, Loop, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Graph, Kernel, Op, Replay
 from sim.timeline.spans import Timeline
 

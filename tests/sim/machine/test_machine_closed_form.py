@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from machine_programs import FRAMEWORK, Piece, constants, copies, execute, kernels, replays, small
 
 from sim.effects import DEVICE, Launch, Wait
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 from sim.program.ops import Copy, Kernel, Op, Record, Replay, Think
 
 NEVER = -(10**18)

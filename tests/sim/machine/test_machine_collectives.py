@@ -6,9 +6,9 @@ import pytest
 from machine_worlds import Span, kernel, run, spans
 
 from sim.effects import DEVICE, Get, Launch, Loop, Put, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Collective, Op, Think
 from sim.timeline.spans import Timeline
 

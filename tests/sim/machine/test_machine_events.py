@@ -8,9 +8,9 @@ import pytest
 from machine_worlds import Piece, host, kernel, program, run, spans
 
 from sim.effects import DEVICE, Effect, Launch, Loop, Ready, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import STEP, Copy, Op, Record, Think, WaitEvent
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from machine_worlds import Piece, chain, host, kernel, program, run, spans
 
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Graph, Kernel, Op, Record, Replay
 
 A, B, C, D = (kernel(name, ns, sm=0.25) for name, ns in (("a", 100), ("b", 200), ("c", 300), ("d", 50)))

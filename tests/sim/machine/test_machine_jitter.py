@@ -6,9 +6,9 @@ import pytest
 from machine_worlds import Span, host, kernel, program
 
 from sim.effects import Host, Launch, Loop
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Op, Think
 from sim.timeline.spans import Timeline
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 from machine_worlds import host, kernel, program, run, spans
 
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Kernel, Op, Think
 
 

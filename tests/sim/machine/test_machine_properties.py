@@ -28,9 +28,9 @@ from machine_programs import (
 )
 
 from sim.effects import DEVICE, Launch, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.device import Device
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Copy, Kernel, Op, Record, Replay, Think
 from sim.timeline.spans import Kind, Timeline
 

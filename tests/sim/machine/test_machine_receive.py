@@ -6,9 +6,9 @@ import pytest
 from machine_worlds import host
 
 from sim.effects import Arrivals, Emit, Host, Launch, Loop, Phase, Receive, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import STEP, Kernel, Record
 from sim.serving.batch import Batch, Outputs, StepResult
 from sim.serving.batch import Phase as BatchPhase

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from sim.effects import DEVICE, Effect, Launch, Loop, Wait
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.ops import Graph, Kernel
 from sim.studies.micro import programs
 

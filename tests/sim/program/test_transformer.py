@@ -36,11 +36,11 @@ grains = st.sampled_from(("engine", "pytorch"))
 def decode(
     rows: int, context: int, shape: ModelShape = TINY, grain: str = "engine", tile: int = 1
 ) -> tuple[Kernel, ...]:
-    return Transformer(shape, DURATIONS, grain, tile).forward(Work(rows, rows, rows=rows, context=context))
+    return Transformer(shape, DURATIONS, grain, tile).forward(Work(rows, rows, rows=rows, context=context)).kernels
 
 
 def prefill(*prompts: int, grain: str = "engine") -> tuple[Kernel, ...]:
-    return Transformer(TINY, DURATIONS, grain).forward(Work(sum(prompts), len(prompts), prompts=prompts))
+    return Transformer(TINY, DURATIONS, grain).forward(Work(sum(prompts), len(prompts), prompts=prompts)).kernels
 
 
 def gemm_parameters(shape: ModelShape) -> int:

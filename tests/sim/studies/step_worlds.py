@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 
 from sim.effects import Phase
 from sim.loops import overlap_loop, serial_loop
-from sim.machine.calls import HostCosts
-from sim.machine.constants import Constants
 from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
 from sim.program.lowering import FORWARD
 from sim.program.ops import STEP, Graph, Kernel, Op, Record, Replay
 from sim.serving.buckets import Buckets

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from sim.machine.constants import Constants
+from sim.program.constants import Constants
 from sim.program.ops import Collective, Copy, Kernel, Op, Record, Replay, Think, WaitEvent, api_name
 
 

@@ -1,0 +1,253 @@
+"""The host thread of a fast machine: interprets a loop's effects, one after the other."""
+
+from __future__ import annotations
+
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any
+
+from sim.effects import (
+    DEVICE,
+    Arrivals,
+    Emit,
+    Get,
+    Host,
+    Launch,
+    Loop,
+    Phase,
+    Put,
+    Ready,
+    Receive,
+    Source,
+    Steady,
+    Step,
+    Wait,
+)
+from sim.fast.caller import Caller
+from sim.fast.composition import Composition, IrregularError
+from sim.fast.cycle import Cycle, cycle_of
+from sim.fast.iterations import Item, Iterations
+from sim.fast.launch_queue import NEVER
+from sim.fast.plan import Plan, Planner
+from sim.fast.segments import Filled
+from sim.program.lowering import Framing, Lowering
+from sim.program.ops import Op, Record, Think
+from sim.serving.batch import Batch, StepResult
+from sim.serving.batch import Phase as BatchPhase
+from sim.timeline.spans import Delivery, Kind
+
+SHORTEST, LONGEST = 6, 256
+"""Iterations that are worth composing, and that fit into memory."""
+
+LONGEST_PAUSE = 256
+"""Iterations run singly, at most, after compositions in vain: each vain one doubles the pause to the next."""
+
+
+class HostThread:
+    """One host thread, whose clock is its caller's.
+
+    While ``watching`` it composes single steps to know their ``cycle`` and runs none of them at once.
+    """
+
+    def __init__(self, caller: Caller, lower: Lowering, source: Source) -> None:
+        self._caller = caller
+        self._costs = caller.costs
+        self._spans = caller.spans
+        self._lower = lower
+        self._framing = lower if isinstance(lower, Framing) else None
+        self._phase: Phase | None = None
+        self._source = source
+        self._planner = Planner(caller.costs, caller.spans.recorder)
+        self._queues: dict[str, deque[Any]] = defaultdict(deque)
+        self._num_steps = 0
+        self._iterations = Iterations()
+        self._vain = self._pause = 0
+        self.cycle: Cycle | None = None
+        self.watching = False
+
+    def run(self, loop: Loop[Any]) -> None:
+        """Run the loop to its end; raises ``RuntimeError`` when it waits for what nobody will do."""
+        interpret: dict[type, Callable[[Any], Any]] = {
+            Receive: self._receive, Host: self._work, Launch: self._launch, Wait: self._wait, Ready: self._ready,
+            Put: self._put, Get: self._get, Emit: self._emit,
+        }  # fmt: skip
+        answer: Any = None
+        while True:
+            try:
+                effect = loop.send(answer)
+            except StopIteration:
+                return
+            act = interpret.get(effect.__class__)
+            if act is None:
+                raise TypeError(f"a loop yielded {effect!r}, which is no effect")
+            answer = act(effect)
+
+    def _receive(self, effect: Receive) -> Arrivals:
+        repeated = self._iterations.begin(self._caller.now)
+        if effect.steady is not None and repeated is not None and self._decodes:
+            if self.watching:
+                self.cycle = cycle_of(self._composed(repeated, 1))
+            elif self._pause:
+                self._pause -= 1
+            elif (tried := self._jump(effect.steady, repeated)) is not None:
+                self._vain = self._pause = 0 if tried else min(2 * self._vain or 1, LONGEST_PAUSE)
+        arrival = self._source.next_arrival()
+        if effect.block and arrival is not None and arrival > self._caller.now:
+            self._spans.host(self._caller.now, arrival, Kind.NO_WORK, "no work")
+            self._caller.now = arrival
+        start = self._caller.now
+        requests = self._source.take(start)
+        ns = self._costs.work_ns("receive", len(requests), 0)
+        self._iterations.worked(ns, "receive", None)
+        self._caller.spend(ns)
+        self._spans.host(start, self._caller.now, Kind.HOST, "receive")
+        return Arrivals(start, requests, closed=self._source.next_arrival() is None)
+
+    def _work(self, effect: Host) -> Any:
+        start = self._caller.now
+        result = effect.work()
+        batch = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
+        rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
+        ns = self._costs.work_ns(effect.name, rows, tokens)
+        self._iterations.worked(ns, effect.name, batch)
+        self._caller.spend(ns)
+        self._spans.host(start, self._caller.now, Kind.HOST, effect.name, step=-1 if batch is None else batch.index)
+        return result
+
+    def _emit(self, effect: Emit) -> None:
+        self._iterations.emitted(effect.outputs)
+        self._spans.recorder.emit(effect.outputs, self._caller.now)
+
+    def _put(self, effect: Put) -> None:
+        self._iterations.broken()
+        self._queues[effect.queue].append(effect.item)
+
+    def _get(self, effect: Get) -> Any:
+        self._iterations.broken()
+        queue = self._queues[effect.queue]
+        if not queue:
+            raise RuntimeError(f"the host thread waits for ever for queue {effect.queue!r}")
+        return queue.popleft()
+
+    def _ready(self, effect: Ready) -> bool:
+        self._iterations.broken()
+        start = self._caller.now
+        self._caller.spend(self._costs.scaled(self._costs.constants.event_query_call))
+        self._spans.host(start, self._caller.now, Kind.CALL, "cudaEventQuery")
+        return self._fired(effect.on) <= self._caller.now
+
+    def _wait(self, effect: Wait) -> StepResult:
+        on = effect.on
+        step = on if isinstance(on, Step) else None
+        whole = on == DEVICE
+        fired = self._caller.device.idle_since if whole else self._fired(on)
+        if step is None:
+            self._iterations.broken()
+        else:
+            self._iterations.waited(step, effect.how, late=fired > self._caller.now)
+        index = -1 if step is None else step.index
+        self._synchronize(fired, device=whole, blocking=effect.how == "blocking", step=index)
+        batch = None if step is None else step.batch
+        return StepResult(self._caller.now, () if batch is None else self._source.stopped(batch))
+
+    def _fired(self, on: Step | Hashable) -> int:
+        """When the latest record of an event fires; one that nobody has recorded is as good as fired, as in CUDA."""
+        if not isinstance(on, Step):
+            return self._caller.device.events.get(on, NEVER)
+        if on.mark is None:
+            raise ValueError(f"step {on.index} has recorded no event, so it cannot be waited for")
+        fired: int = on.mark
+        return fired
+
+    def _synchronize(self, fired: int, *, device: bool, blocking: bool, step: int) -> None:
+        constants, start = self._costs.constants, self._caller.now
+        call = constants.device_sync_call if device else constants.event_sync_call
+        late = fired + constants.wake(device=device, blocking=blocking) if fired > start else NEVER
+        self._caller.now = max(start + self._costs.scaled(call), late)
+        self._spans.host(
+            start, self._caller.now, Kind.WAIT, "cudaDeviceSynchronize" if device else "cudaEventSynchronize", step=step
+        )
+
+    def _launch(self, effect: Launch) -> Step:
+        work = effect.work
+        batch = work.batch if isinstance(work, Phase) else None
+        step = Step(self._num_steps if batch is None else batch.index, batch)
+        self._num_steps += 1
+        if not isinstance(work, Phase):
+            self._enqueue(*self._planner.of_ops(effect.stream, work), step)
+        elif work.sync_each:
+            for stream, ops in self._lower(work):
+                self._one_by_one(stream, ops, step)
+        elif self._framing is not None:
+            plan, filled = self._planner.of_frame(*self._framing.framed(work))
+            self._enqueue(plan, filled, step)
+            self._iterations.launched(plan, step)
+            self._phase = work
+            return step
+        else:
+            for stream, ops in self._lower(work):
+                self._enqueue(*self._planner.of_ops(stream, ops), step)
+        self._iterations.broken()
+        return step
+
+    @property
+    def _decodes(self) -> bool:
+        """Whether a decode step was launched last, on a host without jitter."""
+        phase = self._phase
+        return phase is not None and phase.batch.phase is BatchPhase.DECODE and self._caller.jitter is None
+
+    def _composed(self, items: list[Item], steps: int) -> Composition:
+        assert self._framing is not None
+        assert self._phase is not None
+        return Composition(self._caller, items, list(self._iterations.steps), *self._framing.ahead(self._phase, steps))
+
+    def _jump(self, steady: Steady, items: list[Item]) -> bool | None:
+        """Run as many iterations at once as do what the last one did, one token further.
+
+        Returns whether composing them led anywhere, and None when too few are ahead to try.
+        """
+        caller, iterations = self._caller, self._iterations
+        assert self._phase is not None
+        steps = min(steady.quiet_steps(self._source.next_stop()), LONGEST)
+        arrival = self._source.next_arrival()
+        if arrival is not None:
+            steps = min(steps, (arrival - caller.now) // max(1, iterations.period) + 2)
+        if steps < SHORTEST:
+            return None
+        try:
+            composed = self._composed(items, steps)
+        except IrregularError:
+            return False
+        states = composed.states(caller.now)
+        steps = composed.holds(states, arrival)
+        if steps < SHORTEST:
+            return False
+        batch = self._phase.batch
+        index, rows = batch.index + 1, batch.rows
+        deliveries = self._spans.recorder.deliveries
+        for form, lag in composed.emitted:
+            times = composed.values(form, states)[:steps].tolist()
+            deliveries += [Delivery(time, index + i - lag, rows, rows, prefill=False) for i, time in enumerate(times)]
+        composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states), steps, index)
+        composed.leave(caller, states, steps)
+        for step in iterations.steps:
+            step.index += steps
+        self._num_steps += steps
+        iterations.began = int(states[steps - 1, 0])
+        steady.advance(steps)
+        return True
+
+    def _enqueue(self, plan: Plan, filled: Filled, step: Step) -> None:
+        caller = self._caller
+        for name, segments in plan:
+            stream = caller.device.stream(name)
+            for segment in segments:
+                segment.make(caller, stream, filled, step)
+
+    def _one_by_one(self, stream: str, ops: Sequence[Op], step: Step) -> None:
+        """Launch operations and wait for the device after each, as a naive loop does."""
+        self._caller.device.stream(stream)
+        for op in ops:
+            self._enqueue(*self._planner.of_ops(stream, [op]), step)
+            if op.__class__ is not Record and op.__class__ is not Think:
+                self._synchronize(self._caller.device.idle_since, device=True, blocking=False, step=step.index)

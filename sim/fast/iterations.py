@@ -1,0 +1,105 @@
+"""What a loop does in one iteration, so that one that repeats can be recognized."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+
+from sim.effects import How, Step
+from sim.fast.plan import Plan
+from sim.serving.batch import Batch, Outputs
+
+REMEMBERED = 8
+"""Steps that an iteration may look back on."""
+
+
+@dataclass(frozen=True, slots=True)
+class Worked:
+    """Host time, for the step launched ``lag`` launches before the newest (-1: the next one), or for none."""
+
+    ns: int
+    name: str
+    lag: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """A batch's launch, by its plan."""
+
+    plan: Plan
+
+
+@dataclass(frozen=True, slots=True)
+class Waited:
+    """A wait for the step launched ``lag`` launches before the newest; ``late`` if it fired after the wait began."""
+
+    lag: int
+    how: How
+    late: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Emitted:
+    """Tokens of the step launched ``lag`` launches before the newest, one for each row."""
+
+    lag: int
+
+
+Item = Worked | Launched | Waited | Emitted
+
+
+class Iterations:
+    """The current iteration and the one before, each from a ``Receive`` to the next; None is not to be repeated."""
+
+    def __init__(self) -> None:
+        self.steps: deque[Step] = deque(maxlen=REMEMBERED)
+        self.began = 0
+        self.period = 0
+        self._current: list[Item] | None = None
+        self._before: list[Item] | None = None
+
+    def begin(self, now: int) -> list[Item] | None:
+        """A new iteration begins; returns what the last one did if the one before did the same.
+
+        Only an iteration of a single launch is returned: others may go more than one token further.
+        """
+        done, before = self._current, self._before
+        self.period, self.began = now - self.began, now
+        self._before, self._current = done, []
+        repeats = done is not None and done == before
+        return done if repeats and sum(isinstance(item, Launched) for item in done or ()) == 1 else None
+
+    def add(self, item: Item) -> None:
+        """Something that can be repeated."""
+        if self._current is not None:
+            self._current.append(item)
+
+    def worked(self, ns: int, name: str, batch: Batch | None) -> None:
+        """The host thread worked, for a batch or for none."""
+        lag = None if batch is None else (self.steps[-1].index if self.steps else -1) - batch.index
+        self.add(Worked(ns, name, lag))
+
+    def broken(self) -> None:
+        """Something that cannot."""
+        self._current = None
+
+    def launched(self, plan: Plan, step: Step) -> None:
+        """A batch was launched."""
+        self.steps.append(step)
+        self.add(Launched(plan))
+
+    def waited(self, step: Step, how: How, *, late: bool) -> None:
+        """A step was waited for."""
+        for lag, other in enumerate(reversed(self.steps)):
+            if other is step:
+                self.add(Waited(lag, how, late))
+                return
+        self.broken()
+
+    def emitted(self, outputs: Outputs) -> None:
+        """Outputs reached the clients."""
+        for lag, step in enumerate(reversed(self.steps)):
+            if step.batch is outputs.batch and not (outputs.first or outputs.finished or outputs.freed or outputs.late):
+                self.add(Emitted(lag))
+                return
+        self.broken()

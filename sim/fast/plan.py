@@ -1,0 +1,123 @@
+"""A step's calls, compiled once for all steps that share its frame."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from sim.fast.segments import (
+    Chain,
+    CopyCall,
+    Filled,
+    KernelCall,
+    RecordCall,
+    Refused,
+    Segment,
+    Thought,
+    Train,
+    WaitCall,
+)
+from sim.program.calls import HostCosts
+from sim.program.frame import Body, Frame, Item
+from sim.program.ops import Copy, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.timeline.spans import Column, Recorder
+
+SHORT = 4
+"""Fewer kernels than these are launched faster one by one than as arrays."""
+REMEMBERED = 1024
+"""Lists of operations of a program whose plans are kept."""
+
+Plan = tuple[tuple[str, tuple[Segment, ...]], ...]
+"""Streams and the calls on each, in order."""
+
+
+class Planner:
+    """Compiles frames and remembers them; lists of operations that a program launches again are remembered too."""
+
+    def __init__(self, costs: HostCosts, recorder: Recorder) -> None:
+        self._costs = costs
+        self._recorder = recorder
+        self._framed: dict[Frame, Plan] = {}
+        self._listed: dict[tuple[str, int, int], tuple[list[Op], Plan, Filled]] = {}
+
+    def of_frame(self, frame: Frame, ops: Sequence[Op]) -> tuple[Plan, Filled]:
+        """The plan of a frame with the operations that fill it."""
+        plan = self._framed.get(frame)
+        if plan is None:
+            plan = self._framed[frame] = self._compiled(frame, ops)
+        return plan, Filled(ops)
+
+    def of_ops(self, stream: str, ops: Sequence[Op]) -> tuple[Plan, Filled]:
+        """The plan of operations of a program."""
+        key = stream, len(ops), id(ops[0]) if ops else 0
+        known = self._listed.get(key)
+        listed = list(ops)
+        if known is None or known[0] != listed:
+            inside = {id(k): k for op in listed if isinstance(op, Replay) for k in op.graph.kernels}
+            distinct = [*listed, *inside.values()]
+            plan = self._compiled(Frame.of([(stream, listed)], distinct), distinct)
+            if len(self._listed) >= REMEMBERED:
+                self._listed.clear()
+            known = self._listed[key] = listed, plan, Filled(distinct)
+        return known[1], known[2]
+
+    def _compiled(self, frame: Frame, ops: Sequence[Op]) -> Plan:
+        return tuple((stream, tuple(self._segments(items, ops))) for stream, items in frame.pieces)
+
+    def _segments(self, items: Sequence[Item], ops: Sequence[Op]) -> Iterator[Segment]:
+        run: list[int] = []
+        for item in items:
+            if isinstance(item, int) and isinstance(ops[item], Kernel):
+                run.append(item)
+                continue
+            yield from self._train(run, ops)
+            run = []
+            if isinstance(item, Body):
+                yield self._chain(item, ops)
+            elif isinstance(item, int):
+                yield self._call(ops[item], item)
+            else:
+                yield self._call(item, None)
+        yield from self._train(run, ops)
+
+    def _train(self, run: list[int], ops: Sequence[Op]) -> Iterator[Segment]:
+        calls = [self._costs.call(ops[i]) for i in run]
+        if len(run) < SHORT:
+            yield from map(KernelCall, run, calls)
+            return
+        held, api = np.array([c.held for c in calls]), np.array([c.api for c in calls])
+        yield Train(np.array(run), self._names(run, ops), held, api, np.cumsum(held + api))
+
+    def _chain(self, body: Body, ops: Sequence[Op]) -> Segment:
+        (replay,) = Frame((("", (body,)),)).filled(ops)[0][1]
+        assert isinstance(replay, Replay)
+        at, counts = np.unique(body.kernels, return_counts=True)
+        return Chain(
+            body.executable,
+            self._costs.call(replay),
+            self._costs.first_replay(replay),
+            np.array(body.kernels),
+            self._names(body.kernels, ops),
+            tuple(zip(at.tolist(), counts.tolist(), strict=True)),
+        )
+
+    def _call(self, op: Op, at: int | None) -> Segment:
+        match op:
+            case Record():
+                return RecordCall(op.event, op.timed, self._costs.call(op))
+            case WaitEvent():
+                return WaitCall(op.event, self._costs.call(op))
+            case Think():
+                return Thought(self._costs.call(op))
+            case Copy():
+                assert at is not None
+                return CopyCall(at, self._costs.call(op))
+            case Replay():
+                return Refused("graphs with branches")
+            case _:
+                return Refused("collectives")
+
+    def _names(self, run: Sequence[int], ops: Sequence[Op]) -> Column:
+        kernels = [op for op in (ops[i] for i in run) if isinstance(op, Kernel)]
+        return np.array([self._recorder.name(kernel.name) for kernel in kernels])

@@ -1,0 +1,231 @@
+"""What a plan is made of: calls that know what they cost and what they enqueue."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+
+from sim.effects import Step
+from sim.fast.caller import Caller
+from sim.fast.device import Stream
+from sim.fast.pace import Pace
+from sim.fast.refusal import OutsideError
+from sim.program.calls import Call
+from sim.program.constants import Constants
+from sim.program.ops import STEP, Copy, Kernel, Op
+from sim.timeline.spans import Column, Kind
+
+
+class Filled:
+    """The operations of one step: what segments find at their positions."""
+
+    __slots__ = ("_ns", "_paces", "ops")
+
+    def __init__(self, ops: Sequence[Op], ns: Column | None = None) -> None:
+        self.ops = ops
+        self._ns = ns
+        self._paces: dict[Train, Pace] = {}
+
+    @property
+    def ns(self) -> Column:
+        """Nanoseconds of each operation, 0 for those that have none."""
+        if self._ns is None:
+            self._ns = np.array([getattr(op, "ns", 0) for op in self.ops], dtype=np.int64)
+        return self._ns
+
+    def pace(self, train: Train, constants: Constants) -> Pace:
+        """A train's pace on a host without jitter."""
+        pace = self._paces.get(train)
+        if pace is None:
+            pace = self._paces[train] = Pace.of(train.returns, self.ns[train.at], constants)
+        return pace
+
+
+class Segment(Protocol):
+    """One call or more on one stream."""
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Make the calls and settle what they enqueue."""
+
+
+@dataclass(frozen=True, slots=True)
+class KernelCall:
+    """One kernel."""
+
+    at: int
+    call: Call
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Launch it."""
+        start = caller.paid(self.call.held, self.call.api)
+        op = filled.ops[self.at]
+        assert op.__class__ is Kernel
+        begin = caller.device.kernel(stream, caller.now, op.ns)
+        caller.launched(stream, start, self.call.name, step.index)
+        caller.spans.kernel(stream.track, begin, begin + op.ns, op.name, step.index)
+
+
+@dataclass(frozen=True, slots=True)
+class CopyCall:
+    """One copy, which holds the caller until it is done if it is pageable."""
+
+    at: int
+    call: Call
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Enqueue it."""
+        start = caller.paid(self.call.held, self.call.api)
+        op = filled.ops[self.at]
+        assert op.__class__ is Copy
+        begin = caller.device.copy(stream, caller.now, op)
+        caller.now = caller.device.later(caller.now, stream.launches.opens(caller.now))
+        if not op.pinned:
+            copied = max(caller.device.reached(stream), 0)
+            caller.now = copied + caller.costs.constants.wake_spin if copied > caller.now else caller.now
+        caller.spans.call(start, caller.now, self.call.name, step.index)
+        caller.spans.copy(stream.track, begin, begin + op.ns, op, step.index)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordCall:
+    """The record of an event."""
+
+    event: Hashable
+    timed: bool
+    call: Call
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Record it, for the step or for whoever knows its name."""
+        del filled
+        start = caller.paid(self.call.held, self.call.api)
+        fired = caller.device.record(stream, caller.now, timed=self.timed)
+        if self.event is STEP:
+            step.mark = fired
+        else:
+            caller.device.events[self.event] = fired
+        caller.spans.call(start, caller.now, self.call.name, step.index)
+
+
+@dataclass(frozen=True, slots=True)
+class WaitCall:
+    """A stream's wait for an event."""
+
+    event: Hashable
+    call: Call
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Hold the stream until the latest record has fired, if there is any."""
+        del filled
+        start = caller.paid(self.call.held, self.call.api)
+        fired: int | None = step.mark if self.event is STEP else caller.device.events.get(self.event)
+        if fired is not None:
+            stream.floor = caller.device.later(stream.floor, fired)
+        caller.spans.call(start, caller.now, self.call.name, step.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Thought:
+    """Host time that enqueues nothing."""
+
+    call: Call
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Pass it."""
+        del stream, filled
+        start = caller.paid(self.call.held, self.call.api)
+        caller.spans.host(start, caller.now, Kind.HOST, self.call.name, step=step.index)
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """An operation that is outside."""
+
+    feature: str
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Raise ``OutsideError``."""
+        del caller, stream, filled, step
+        raise OutsideError(self.feature)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Chain:
+    """A replay of a graph: positions of its kernels' durations, their names, and how often each position occurs."""
+
+    executable: Hashable
+    call: Call
+    first: int
+    at: Column
+    names: Column
+    counts: tuple[tuple[int, int], ...]
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Launch it; the first time it costs more."""
+        device, api = caller.device, self.call.api
+        if self.executable not in device.launched:
+            device.launched.add(self.executable)
+            api += self.first
+        start = caller.paid(self.call.held, api)
+        ops, ns = filled.ops, 0
+        for at, count in self.counts:
+            ns += ops[at].ns * count  # type: ignore[union-attr]
+        begin = device.replay(stream, caller.now, len(self.at), ns)
+        caller.launched(stream, start, self.call.name, step.index)
+        if caller.spans.kept:
+            gap = device.constants.graph_gap
+            caller.spans.graph(stream.track, begin, filled.ns[self.at], self.names, gap, step.index)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Train:
+    """Kernels launched one after the other: positions of their durations, names, and what each call costs.
+
+    ``returns`` counts from the first call's beginning to each one's return, on a host without jitter.
+    """
+
+    at: Column
+    names: Column
+    held: Column
+    api: Column
+    returns: Column
+
+    def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
+        """Launch them, in blocks of the launch queue's depth if it can fill."""
+        launches = stream.launches
+        constants = caller.device.constants
+        if caller.jitter is None:
+            returns, pace = self.returns, filled.pace(self, constants)
+        else:
+            calls = np.stack([self.held, self.api], axis=1).ravel()
+            returns = np.cumsum(caller.jitter.many(calls).reshape(-1, 2).sum(axis=1))
+            pace = Pace.of(returns, filled.ns[self.at], constants)
+        if not launches.can_fill(caller.now, pace.count):
+            self._launched(caller, stream, pace, returns, filled.ns, step.index)
+            caller.passed(int(returns[-1]))
+            return
+        costs, ns = np.diff(returns, prepend=0), filled.ns[self.at]
+        for low in range(0, pace.count, launches.depth):
+            block = slice(low, low + launches.depth)
+            self._held_up(caller, stream, costs[block], ns[block], self.names[block], step.index)
+
+    def _launched(
+        self, caller: Caller, stream: Stream, pace: Pace, returns: Column, durations: Column, step: int
+    ) -> None:
+        first = caller.device.train(stream, pace, caller.now)
+        ns = durations[self.at] if caller.spans.kept else durations
+        caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step)
+
+    @staticmethod
+    def _held_up(caller: Caller, stream: Stream, costs: Column, ns: Column, names: Column, step: int) -> None:
+        """A piece of a train, no longer than the launch queue, each of whose calls may have to wait for its slot."""
+        opens = stream.launches.opens_train(len(ns))
+        total = np.cumsum(costs)
+        returns = total + np.maximum(caller.now, np.maximum.accumulate(opens - total))
+        submits = np.append(caller.now, returns[:-1]) + costs
+        pace = Pace.of(submits - caller.now, ns, caller.device.constants)
+        first = caller.device.train(stream, pace, caller.now)
+        caller.spans.train(stream.track, caller.now, returns - caller.now, pace, first, ns, names, step)
+        caller.now = int(returns[-1])

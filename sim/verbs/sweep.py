@@ -1,0 +1,166 @@
+"""``overlapsim sweep``: one scenario at many points."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from sim.verbs import DONE, NO
+from sim.verbs.parsing import Verbs, add_scenario, add_verb, load
+
+EXAMPLES = """\
+examples:
+  overlapsim sweep decode-qwen3-0.6b --vary workload.batch=1..256*2 --vary host.scale=0.25,0.5,1,2 --out sweep.parquet
+  overlapsim sweep decode-llama-3.1-8b --vary workload.context=512..8192+512 --jobs 4 --out sweep.parquet --resume
+  overlapsim sweep my-scenario.toml --vary host.scale=0.1,1,10 --seeds 8 --dask tcp://10.0.0.1:8786 --out sweep.parquet
+
+--out writes FILE.parquet, one row a point, and beside it FILE.png if two keys vary. Rows are kept as they come: after
+an interruption --resume goes on where it stopped. A sample of the points is run again on the reference machine; should
+one differ, the exit code is 1 and a scenario file that shows it is written beside FILE.
+"""
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb's options."""
+    verb = add_verb(verbs, "sweep", "predict a scenario at many points, here or on a cluster", sweep, EXAMPLES)
+    add_scenario(verb)
+    verb.add_argument(
+        "--vary", action="append", required=True, metavar="KEY=VALUES", help="A,B,C or FIRST..LAST, +STEP or *FACTOR"
+    )
+    verb.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .parquet file for the rows")
+    verb.add_argument("--sample", choices=("grid", "random", "lhs"), default="grid", help="which points (default grid)")
+    verb.add_argument("--points", type=int, default=100, metavar="N", help="how many, unless grid (default 100)")
+    verb.add_argument(
+        "--seeds", type=int, default=1, metavar="N", help="seeds at each point, from --seed on (default 1)"
+    )
+    verb.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default 1, -1: one a core)")
+    where = verb.add_mutually_exclusive_group()
+    where.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler")
+    where.add_argument("--ray", action="store_true", help="run on the Ray cluster that this machine belongs to")
+    verb.add_argument("--resume", action="store_true", help="keep the rows that FILE already has")
+
+
+def sweep(arguments: argparse.Namespace) -> int:
+    """Evaluate all points, check a sample of them, and write rows and picture."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from scenarios.errors import Problem, ScenarioError
+    from sim.studies.sweep.axes import Axis, points_of
+    from sim.studies.sweep.evaluate import Question
+    from sim.studies.sweep.run import run_points, trust
+    from sim.studies.sweep.store import Store
+
+    axes = [Axis.parse(text) for text in arguments.vary]
+    _check(arguments)
+    loaded = load(arguments)
+    question = Question(arguments.scenario, tuple(arguments.set), arguments.model, loaded.digest)
+    seeds = range(arguments.seed, arguments.seed + arguments.seeds)
+    points = points_of(axes, seeds, arguments.sample, arguments.points)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with (
+        Store(arguments.out, resume=arguments.resume) as store,
+        Progress(*columns, console=console, transient=True) as progress,
+    ):
+        known = sum(point.digest(question.digest) in store.rows for point in points)
+        bar = progress.add_task("points", total=len(points), completed=known)
+        run_points(
+            question,
+            points,
+            store,
+            jobs=arguments.jobs,
+            backend=_backend(arguments),
+            told=partial(progress.advance, bar),
+        )
+        check = progress.add_task("checking with the reference", total=None)
+        unequal = trust(
+            question, points, store, arguments.seed, lambda number: progress.update(check, completed=number)
+        )
+    rows = [store.rows[point.digest(question.digest)] for point in points]
+    failed = [row for row in rows if row["error"] is not None]
+    if len(failed) == len(rows):
+        raise ScenarioError([Problem(arguments.scenario, "", f"no point can be run; the first: {failed[0]['error']}")])
+    checked = sum(row.get("equal") is not None for row in rows)
+    print(f"{len(rows)} points, {known} of them known before, {len(failed)} that cannot be run; {checked} checked")
+    print(f"wrote {arguments.out}")
+    varied = [axis for axis in axes if len(axis.values) > 1]
+    if len(varied) == 2:
+        from sim.studies.sweep.picture import draw_map
+
+        picture = arguments.out.with_suffix(".png")
+        across, up = varied
+        draw_map(picture, rows, across, up, loaded.modes, loaded.scenario.title)
+        print(f"wrote {picture}")
+    if unequal is not None:
+        _reproduce(arguments, points, unequal["point"], question.digest)
+        return NO
+    return DONE
+
+
+def _reproduce(arguments: argparse.Namespace, points: list[Any], digest: str, base: str) -> None:
+    from scenarios.loader import load_scenario
+    from sim.studies.sweep.reproduce import write_scenario
+
+    point = next(p for p in points if p.digest(base) == digest)
+    loaded = load_scenario(arguments.scenario, (*arguments.set, *point.overrides), arguments.model)
+    path = arguments.out.with_suffix(".unequal.toml")
+    command = f"overlapsim run {path} --seed {point.seed} --machine fast, and again with --machine reference"
+    write_scenario(path, loaded, f"The two machines differ: {command}.")
+    print(f"overlapsim: the machines differ at {', '.join(point.overrides)}: see {path}", file=sys.stderr)
+
+
+def _check(arguments: argparse.Namespace) -> None:
+    """Refuse what cannot be done before anything is computed for it."""
+    from scenarios.errors import Problem, ScenarioError
+
+    problems = []
+    if arguments.out.suffix != ".parquet" or not arguments.out.resolve().parent.is_dir():
+        problems.append(
+            Problem("--out", "", f"found {str(arguments.out)!r}, expected a .parquet file in a folder that exists")
+        )
+    needed = ["duckdb"]
+    needed += ["joblib"] if arguments.jobs != 1 or arguments.dask or arguments.ray else []
+    needed += ["distributed"] if arguments.dask else ["ray"] if arguments.ray else []
+    missing = [name for name in needed if find_spec(name) is None]
+    if missing:
+        problems.append(Problem("sweep", "", f"needs {', '.join(missing)}: pip install 'overlapsim[sweep]'"))
+    counts = {option: getattr(arguments, option) for option in ("points", "seeds")}
+    problems += [Problem(f"--{o}", "", f"found {n}, expected at least 1") for o, n in counts.items() if n < 1]
+    if arguments.jobs == 0:
+        problems.append(Problem("--jobs", "", "found 0, expected at least 1, or -1 for one a core"))
+    if problems:
+        raise ScenarioError(problems)
+
+
+def _backend(arguments: argparse.Namespace) -> Callable[[], AbstractContextManager[Any]]:
+    """What opens the joblib backend that the options ask for."""
+    if arguments.dask:
+        return partial(_on_dask, arguments.dask)
+    if arguments.ray:
+        return _on_ray
+    return nullcontext
+
+
+def _on_dask(address: str) -> AbstractContextManager[Any]:
+    from distributed import Client
+    from joblib import parallel_config
+
+    Client(address)  # type: ignore[no-untyped-call]  # the backend takes the newest client
+    context: AbstractContextManager[Any] = parallel_config(backend="dask")
+    return context
+
+
+def _on_ray() -> AbstractContextManager[Any]:
+    from joblib import parallel_config
+    from ray.util.joblib import register_ray
+
+    register_ray()
+    context: AbstractContextManager[Any] = parallel_config(backend="ray")
+    return context

@@ -1,0 +1,83 @@
+"""The fast machine beside the reference in the same minute: kernels, iterations and requests a second."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from statistics import median
+from time import process_time
+
+import pytest
+from pytest_benchmark.fixture import BenchmarkFixture
+
+from scenarios.loader import load_scenario
+from sim.effects import DEVICE, Launch, Loop, Wait
+from sim.fast.machine import FastMachine
+from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
+from sim.program.ops import Kernel
+from sim.studies.serving import ServingRun
+
+CONSTANTS = Constants(launch_call=4_335, launch_latency=2_500, stream_gap=1_120, wake_device=4_900)
+TRAIN = (Kernel("add", "add", 896),) * 400
+NUM_PAIRS = 3
+
+
+def trains(count: int) -> Loop[None]:
+    for _ in range(count):
+        yield Launch(TRAIN, "main")
+    yield Wait(DEVICE)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    began = process_time()
+    work()
+    return process_time() - began
+
+
+@pytest.mark.parametrize("spans", [True, False], ids=["spans", "summary"])
+def test_kernels_a_second(benchmark: BenchmarkFixture, spans: bool) -> None:
+    costs = HostCosts(CONSTANTS, {"add": 1_915})
+    slow, quick = 50, 2_000
+
+    def fast() -> None:
+        FastMachine(costs, spans=spans).run({"host": trains(quick)})
+
+    benchmark.pedantic(fast, rounds=NUM_PAIRS)  # type: ignore[no-untyped-call]
+    reference = [seconds(lambda: Machine(costs).run({"host": trains(slow)})) / slow for _ in range(NUM_PAIRS)]
+    ours = [seconds(fast) / quick for _ in range(NUM_PAIRS)]
+    ratio, pace = median(reference) / median(ours), len(TRAIN) / median(ours)
+    benchmark.extra_info.update(ratio=round(ratio), kernels_a_second=round(pace))
+    print(f"\n{pace:,.0f} kernels a second, {ratio:.0f} times the reference")  # noqa: T201
+
+
+@pytest.mark.parametrize("spans", [True, False], ids=["spans", "summary"])
+@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+@pytest.mark.parametrize(
+    ("load", "settings"),
+    [
+        ("closed", ["workload.output_tokens=400"]),
+        ("open", ["workload.rate=8/s", "workload.requests=40", "workload.output_tokens=200"]),
+    ],
+)
+def test_iterations_and_requests_a_second(
+    benchmark: BenchmarkFixture, load: str, settings: list[str], mode: str, spans: bool
+) -> None:
+    run = ServingRun.of(load_scenario("decode-llama-3.1-8b", settings))
+    reference, fast = replace(run, machine="reference"), replace(run, machine="fast")
+    expected = reference.timeline(mode)
+    assert fast.timeline(mode, spans=spans).deliveries == expected.deliveries
+
+    benchmark.pedantic(fast.timeline, (mode,), {"spans": spans}, rounds=NUM_PAIRS)  # type: ignore[no-untyped-call]
+    pairs = [
+        (seconds(lambda: reference.timeline(mode)), seconds(lambda: fast.timeline(mode, spans=spans)))
+        for _ in range(NUM_PAIRS)
+    ]
+    ratio, ours = median(slow / quick for slow, quick in pairs), median(quick for _, quick in pairs)
+    iterations, requests = len(expected.deliveries) / ours, len(expected.served) / ours
+    benchmark.extra_info.update(ratio=round(ratio, 1), iterations=round(iterations), requests=round(requests))
+    print(  # noqa: T201
+        f"\n{load} {mode}: {iterations:,.0f} iterations and {requests:,.0f} requests a second, "
+        f"{ratio:.1f} times the reference"
+    )

@@ -1,0 +1,114 @@
+"""Serving workloads at random on the fast machine and on the reference: equal to the byte."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from serving_worlds import tiny, tiny_open
+
+from scenarios.loader import load_engine, load_model
+from scenarios.model import TimerModel
+from sim.studies.serving import ServingRun
+from sim.timeline.spans import Timeline
+
+CLOSED, OPEN = ServingRun.of(tiny()), ServingRun.of(tiny_open())
+MODELS = (load_model("tiny"), load_model("tiny"), TimerModel(kind="timer", step="90us", per_row="700ns"))
+JITTER = ((0.0, 0.7), (0.5, 1.0), (0.99, 3.0), (1.0, 12.0))
+PRESETS = tuple(load_engine(name) for name in ("lean", "lean", "lean", "pytorch"))
+cost = st.sampled_from((0, 1, 700, 5_000, 60_000))
+
+
+@st.composite
+def workloads(draw: st.DrawFn, longest: int) -> dict[str, Any]:
+    """Requests of up to so many tokens, all there at the start or arriving faster or slower than they are served."""
+    lengths = {"context": draw(st.integers(1, 200)), "output_tokens": draw(st.integers(1 + longest // 3, longest))}
+    lengths["stop_share"] = draw(st.sampled_from((0.0, 0.0, 0.5, 1.0)))
+    if draw(st.booleans()):
+        return {"batch": draw(st.integers(1, 9)), **lengths}
+    return {"rate": draw(st.sampled_from((200.0, 5e3, 1e5))), "requests": draw(st.integers(1, 6)), **lengths}
+
+
+@st.composite
+def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
+    """Any workload on any engine, host and machine."""
+    workload = draw(workloads(longest))
+    run = (CLOSED if "batch" in workload else OPEN).with_workload(**workload)
+    engine = draw(st.sampled_from(PRESETS)).model_copy(
+        update={
+            "future_map": draw(st.sampled_from(("ring", "request-slot"))),
+            "sample_in_graph": draw(st.booleans()),
+            "copy_stream": draw(st.sampled_from(("forward", "separate"))),
+            "input_copies": draw(st.integers(0, 3)),
+            "late_stop_token": draw(st.booleans()),
+            "late_stop_length": draw(st.booleans()),
+            "buckets": tuple(sorted(draw(st.sets(st.integers(1, 12), min_size=1, max_size=4)))),
+        }
+    )
+    settings_ = run.scenario.engine.model_copy(
+        update={
+            "policy": draw(st.sampled_from(("prefill-first", "decode-first"))),
+            "max_batch": draw(st.integers(1, 9)),
+            "prefill_tokens": draw(st.sampled_from((1, 300, 8192))),
+        }
+    )
+    host = run.scenario.host.model_copy(update={"extra": draw(cost), "jitter": draw(st.booleans())})
+    constants = {name: draw(cost) for name in ("wake_spin", "launch_latency", "stream_gap", "stream_switch")}
+    return replace(
+        run,
+        scenario=run.scenario.model_copy(update={"engine": settings_, "host": host}),
+        model=draw(st.sampled_from(MODELS)),
+        engine=engine,
+        buckets=engine.buckets,
+        profile=run.profile.model_copy(update={"jitter": run.profile.jitter.model_copy(update={"quantiles": JITTER})}),
+        constants=replace(run.constants, queue_depth=draw(st.sampled_from((1, 3, 40, 1021))), **constants),
+        scale=draw(st.sampled_from((0.0, 0.1, 1.0, 3.0))),
+        seed=draw(st.integers(0, 99)),
+    )
+
+
+def assert_equal(fast: Timeline, reference: Timeline) -> None:
+    assert (fast.machine, reference.machine) == ("fast", "reference")
+    assert fast.deliveries == reference.deliveries
+    assert fast.served == reference.served
+    assert fast.tracks == reference.tracks
+    assert fast.names == reference.names
+    assert np.array_equal(fast.table, reference.table)
+
+
+def compare(run: ServingRun, mode: str) -> None:
+    reference = replace(run, machine="reference").timeline(mode)
+    fast = replace(run, machine="fast")
+    assert_equal(fast.timeline(mode), reference)
+    summary = fast.timeline(mode, spans=False)
+    assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
+
+
+@settings(max_examples=480, deadline=None)
+@given(run=runs())
+def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
+    for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
+        compare(run, mode)
+
+
+@settings(max_examples=40, deadline=None)
+@given(run=runs(30), rate=st.sampled_from((150.0, 600.0, 2_000.0)), requests=st.integers(2, 4))
+def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate: float, requests: int) -> None:
+    slow = run.with_workload(batch=None, rate=rate, requests=requests)
+    for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
+        compare(replace(slow, scale=0.5), mode)
+
+
+@settings(max_examples=25, deadline=None)
+@given(run=runs())
+def test_a_naive_loop_is_equal_to_the_byte(run: ServingRun) -> None:
+    compare(run, "naive")
+
+
+@settings(max_examples=80, deadline=None)
+@given(run=runs(40), mode=st.sampled_from(("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")))
+def test_long_outputs_are_equal_when_their_steps_are_run_at_once(run: ServingRun, mode: str) -> None:
+    compare(run, mode)

@@ -1,0 +1,171 @@
+"""Sweeps: rows that agree with single runs, resumed and checked, here and on a cluster."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections import Counter
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from scenarios.loader import load_scenario
+from sim.cli import main
+from sim.fast.device import Device
+from sim.studies.sweep.axes import Axis, Point, points_of
+from sim.studies.sweep.evaluate import Question, evaluate
+from sim.studies.sweep.reproduce import write_scenario
+from sim.studies.sweep.run import run_points
+from sim.studies.sweep.store import Store, read_parquet
+
+SCENARIO = "decode-qwen3-0.6b"
+SMALL = ("model=tiny", "workload.output_tokens=10")
+GRID = ("--vary", "workload.batch=1..8*2", "--vary", "host.scale=0.5,1,2")
+COMMAND = ["sweep", SCENARIO, *(word for text in SMALL for word in ("--set", text)), *GRID]
+
+duckdb = pytest.importorskip("duckdb")
+
+
+def question() -> Question:
+    return Question(SCENARIO, SMALL, None, load_scenario(SCENARIO, SMALL).digest)
+
+
+def grid(*texts: str) -> list[Point]:
+    return points_of([Axis.parse(text) for text in texts], [0])
+
+
+def test_rows_are_what_single_runs_say(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "a.parquet"
+    assert main([*COMMAND, "--out", str(out)]) == 0
+    said = capsys.readouterr().out
+    assert said.splitlines()[0] == "12 points, 0 of them known before, 0 that cannot be run; 12 checked"
+    rows = read_parquet(out)
+    assert len(rows) == len({row["point"] for row in rows}) == 12
+    assert all(row["equal"] for row in rows)
+    row = next(row for row in rows if (row["workload.batch"], row["host.scale"]) == (4, 2))
+    sets = (*SMALL, "workload.batch=4", "host.scale=2")
+    assert main(["run", SCENARIO, *(word for text in sets for word in ("--set", text)), "--json"]) == 0
+    modes = json.loads(capsys.readouterr().out)["modes"]
+    for mode, numbers in modes.items():
+        assert row[f"{mode}.step_us"] == pytest.approx(numbers["step_us"], abs=1e-3)
+        assert row[f"{mode}.speedup"] == pytest.approx(numbers["speedup"], rel=1e-3)
+    assert (tmp_path / "a.png").read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.parquet", "a.png"]
+
+
+def test_an_interrupted_sweep_resumes_and_a_repeated_one_costs_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "a.parquet"
+    asked, points = question(), grid("workload.batch=1..8*2", "host.scale=0.5,1,2")
+    store = Store(out, resume=False)
+    store.append(evaluate(asked, points[:5]))
+    store.__exit__(KeyboardInterrupt, KeyboardInterrupt())
+    assert not out.exists()
+    log = tmp_path / "a.parquet.rows"
+    with log.open("a") as file:
+        file.write('{"point": "cut sh')  # killed while it wrote
+    assert main([*COMMAND, "--out", str(out), "--resume"]) == 0
+    assert "12 points, 5 of them known before" in capsys.readouterr().out
+    monkeypatch.setattr("sim.studies.sweep.run.evaluate", None)
+    monkeypatch.setattr("sim.studies.sweep.run.answer", None)
+    assert main([*COMMAND, "--out", str(out), "--resume"]) == 0
+    assert "12 points, 12 of them known before" in capsys.readouterr().out
+
+
+def test_a_point_that_cannot_be_run_is_a_row_with_its_reason(tmp_path: Path) -> None:
+    out = tmp_path / "a.parquet"
+    assert main(["sweep", SCENARIO, "--set", "workload.output_tokens=4", "--vary", "workload.batch=2,1000000",
+                 "--out", str(out)]) == 0  # fmt: skip
+    errors = {row["workload.batch"]: row["error"] for row in read_parquet(out)}
+    assert errors[2] is None
+    assert "workload.batch: found 1000000, expected at most" in errors[1_000_000]
+
+
+def test_one_unequal_point_fails_the_sweep_with_a_file_that_shows_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    honest = Device.kernel
+    monkeypatch.setattr(Device, "kernel", lambda self, stream, submit, ns: honest(self, stream, submit, ns + 1))
+    out = tmp_path / "a.parquet"
+    assert main([*COMMAND, "--out", str(out)]) == 1
+    assert "the machines differ at" in capsys.readouterr().err
+    file = str(tmp_path / "a.unequal.toml")
+    steps = {}
+    for machine in ("fast", "reference"):
+        assert main(["run", file, "--machine", machine, "--json"]) == 0
+        steps[machine] = json.loads(capsys.readouterr().out)["modes"]["serial-graph"]["step_us"]
+    assert steps["fast"] != steps["reference"]
+
+
+@pytest.mark.parametrize("name", [SCENARIO, "hundred-matmuls", "sleep-overlap", "two-streams"])
+def test_a_written_scenario_loads_to_the_same(name: str, tmp_path: Path) -> None:
+    loaded = load_scenario(name)
+    write_scenario(tmp_path / "b.toml", loaded, "the same again")
+    assert load_scenario(tmp_path / "b.toml").digest == loaded.digest
+
+
+def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
+    pytest.importorskip("joblib")
+    asked, points = question(), grid("workload.batch=1..40")
+    found = []
+    for jobs in (1, 2):
+        with Store(tmp_path / "a.parquet", resume=False) as store:
+            run_points(asked, points, store, jobs=jobs)
+        found.append({point: row | {"seconds": None} for point, row in store.rows.items()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 40
+
+
+@pytest.mark.filterwarnings("ignore")  # a killed worker is reported in many ways
+def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_path: Path) -> None:
+    distributed = pytest.importorskip("distributed")
+    from joblib import parallel_config
+
+    asked, points = question(), grid("workload.batch=1..120", "host.scale=0.5,1,2")
+    came: Counter[int] = Counter()
+    with (
+        Store(tmp_path / "a.parquet", resume=False) as store,
+        distributed.LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.Client(cluster) as client,
+    ):
+        victim = next(iter(client.run(os.getpid).values()))
+
+        def told(count: int) -> None:
+            came["points"] += count
+            came["calls"] += 1
+            if came["calls"] == 2:
+                os.kill(victim, signal.SIGKILL)
+
+        def backend() -> AbstractContextManager[Any]:
+            context: AbstractContextManager[Any] = parallel_config(backend="dask")
+            return context
+
+        run_points(asked, points, store, jobs=3, backend=backend, told=told)
+        assert victim not in client.run(os.getpid).values()
+    assert set(store.rows) == {point.digest(asked.digest) for point in points}
+    assert came["points"] == len(points) == 360
+    assert len(read_parquet(tmp_path / "a.parquet")) == 360
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--out", "a.csv"], "expected a .parquet file in a folder that exists"),
+        (["--out", "nowhere/a.parquet"], "expected a .parquet file in a folder that exists"),
+        (["--out", "a.parquet", "--seeds", "0"], "--seeds: found 0, expected at least 1"),
+        (["--out", "a.parquet", "--jobs", "0"], "--jobs: found 0"),
+        (["--out", "a.parquet", "--vary", "host.scale=fast"], "no point can be run"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_code_2(
+    words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["sweep", SCENARIO, *("--set", SMALL[0]), "--vary", "workload.batch=1,2", *words]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert message in lines[0]
