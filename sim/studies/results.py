@@ -73,10 +73,10 @@ class Results:
             "seed": self.seed,
             "profile": self.loaded.profile.name,
             "speedup_of": self.speedup_of,
-            "modes": self.modes,
         }
         if self.measured is None:
             result["machine"] = {mode: {"name": t.machine, "refusal": t.refusal} for mode, t in self.timelines.items()}
+        result["modes"] = self.modes
         if self.measured is not None:
             result |= {"measured": asdict(self.measured), "notes": self.notes, "graphs": self.graphs}
         if self.cycles:
