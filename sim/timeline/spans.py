@@ -151,8 +151,9 @@ class Timeline:
 
     Times are nanoseconds from the start of the run. ``kind`` holds a ``Kind``, ``name`` an index into ``names``.
     A graph's kernels carry the correlation id of the one call that launched them. ``origin`` is what
-    ``time.perf_counter_ns`` read at time 0 of a run in wall-clock time. Of a simulation ``machine`` says who made it,
-    and ``refusal`` why the fast machine did not.
+    ``time.perf_counter_ns`` read at time 0 of a run in wall-clock time, and ``clock_error`` by how much (ns) spans of
+    host and device may be shifted against each other, where two clocks were aligned. Of a simulation ``machine`` says
+    who made it, and ``refusal`` why the fast machine did not.
     """
 
     tracks: tuple[Track, ...]
@@ -161,6 +162,7 @@ class Timeline:
     deliveries: tuple[Delivery, ...] = field(default=(), repr=False)
     served: tuple[Served, ...] = field(default=(), repr=False)
     origin: int = 0
+    clock_error: int = 0
     machine: str = "reference"
     refusal: str = ""
 
