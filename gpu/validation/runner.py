@@ -13,11 +13,13 @@ from typing import Any
 
 import numpy as np
 
+from gpu.measure import CapturesGraphs
+from gpu.session import Session
 from gpu.validation.backend import Backend, HostNumbers
 from scenarios.suite import Configuration, Suite
 from sim.studies.validation.cases import case_of, is_finished
-from sim.studies.validation.predict import value_of
-from sim.studies.validation.results_file import Case, ResultsFile, write_results
+from sim.studies.validation.predict import host_parts_of, value_of
+from sim.studies.validation.results_file import Captures, ResultsFile, write_results
 from sim.timeline.spans import Timeline
 
 Key = tuple[str, tuple[str, ...], str]
@@ -25,11 +27,16 @@ Key = tuple[str, tuple[str, ...], str]
 
 @dataclass
 class Measurement:
-    """One configuration: every repeat's value by mode, the host's costs after each repeat, and the last timelines."""
+    """One configuration: every repeat's value by mode, the host's costs after each repeat, and the last timelines.
+
+    ``host_parts`` is what the host thread did of a step, by mode and repeat; ``captures`` what graphs took.
+    """
 
     values: dict[str, list[int]]
     host_numbers: list[HostNumbers] = field(default_factory=list)
     timelines: dict[str, Timeline] = field(default_factory=dict)
+    host_parts: dict[str, list[HostNumbers]] = field(default_factory=dict)
+    captures: Captures | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +68,10 @@ def measure(
                 timeline = session.run(mode)
                 measured.values[mode].append(value_of(loaded, timeline))
                 measured.timelines[mode] = timeline
+                measured.host_parts.setdefault(mode, []).append(host_parts_of(loaded, timeline))
                 progress(f"{configuration.name}: repeat {number} of {repeats}")
             measured.host_numbers.append(backend.measure_host(backend.on))
+        measured.captures = _captures(configuration, session)
     finally:
         session.close()
     return measured
@@ -76,11 +85,12 @@ def measure_suite(
     repeats: int,
     seed: int = 0,
     path: Path | None = None,
-    done: Iterable[Case] = (),
+    done: ResultsFile | None = None,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Outcome:
     """Measure every configuration that ``done`` does not hold; after each, write all there is to ``path``."""
-    results = ResultsFile(provenance=provenance, cases=tuple(done))
+    results = done or ResultsFile(provenance=provenance, cases=())
+    results = results.model_copy(update={"provenance": provenance})
     timelines: dict[Key, Timeline] = {}
     for configuration in suite.configurations:
         if is_finished(configuration, results.cases):
@@ -89,13 +99,35 @@ def measure_suite(
         numbers = median_numbers(measured.host_numbers)
         for mode, timeline in measured.timelines.items():
             timelines[configuration.scenario, configuration.set, mode] = timeline
-        new = [case_of(configuration, mode, ns, numbers, seed) for mode, ns in measured.values.items()]
+        new = [
+            case_of(configuration, mode, ns, numbers, seed, median_numbers(measured.host_parts[mode]))
+            for mode, ns in measured.values.items()
+        ]
         cases = (*(c for c in results.cases if c.configuration != new[0].configuration), *new)
         drift = host_drift(case.in_process for case in cases)
-        results = ResultsFile(provenance={**results.provenance, "host_drift": drift}, cases=cases)
+        captures = (
+            *(c for c in results.captures if c.configuration != configuration.name),
+            *([measured.captures] if measured.captures else []),
+        )
+        results = ResultsFile(provenance={**results.provenance, "host_drift": drift}, cases=cases, captures=captures)
         if path is not None:
             write_results(path, results)
     return Outcome(results, timelines)
+
+
+def _captures(configuration: Configuration, session: Session) -> Captures | None:
+    """What the session's graphs took to capture, in the order of their capture; None of a session without graphs."""
+    if not isinstance(session, CapturesGraphs) or not (captured := session.captured()):
+        return None
+    rows = sorted(captured, reverse=True)
+    return Captures(
+        configuration=configuration.name,
+        model=getattr(configuration.loaded.model, "name", "timer"),
+        rows=tuple(rows),
+        capture_ns=tuple(captured[r].capture_ns for r in rows),
+        first_replay_ns=tuple(captured[r].first_replay_ns for r in rows),
+        memory=tuple(captured[r].memory for r in rows),
+    )
 
 
 def median_numbers(repeats: list[HostNumbers]) -> HostNumbers:

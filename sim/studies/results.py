@@ -16,7 +16,7 @@ from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
 from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
 from sim.timeline.latency import Latency, latency
-from sim.timeline.metrics import IDLE_PARTS, step_metrics
+from sim.timeline.metrics import IDLE_PARTS, host_parts, step_metrics
 from sim.timeline.spans import Timeline
 
 Progress = Callable[[str], None]
@@ -95,16 +95,27 @@ class Results:
         return result
 
 
+def predict_modes(
+    loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None, machine: MachineName = "auto"
+) -> Results:
+    """Simulate every mode of a scenario; ``progress`` is told which."""
+    scenario = loaded.scenario
+    if isinstance(scenario, Program):
+        runs = _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed, machine))
+    else:
+        runs = _each(scenario.engine.modes, progress, ServingRun.of(loaded, seed, machine).timeline)
+    return results_of(loaded, seed, runs)
+
+
 def run_all(
     loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None, machine: MachineName = "auto"
 ) -> Results:
     """Simulate every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
+    results = predict_modes(loaded, seed, progress, machine)
     scenario = loaded.scenario
     if isinstance(scenario, Program):
-        runs = _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed, machine))
-        return results_of(loaded, seed, runs)
+        return results
     run = ServingRun.of(loaded, seed, machine)
-    results = results_of(loaded, seed, _each(scenario.engine.modes, progress, run.timeline))
     if scenario.workload.batch is not None:
         found = {mode: run.cycle(mode) for mode in scenario.engine.modes}
         results.cycles = {mode: cycle for mode, cycle in found.items() if cycle is not None}
@@ -194,6 +205,7 @@ def _serving_numbers(timeline: Timeline, *, closed: bool) -> Numbers:
         "device_busy": round(found.device_busy, 6) if seen else None,
         "exposed_host_us": round(found.exposed_host_ns / 1000, 3) if seen else None,
         "idle": {part: round(found.idle[part] / 1000, 3) for part in IDLE_PARTS} if seen else None,
+        "host": {part: round(ns / 1000, 3) for part, ns in host_parts(timeline, found.window, found.steps).items()},
         "launches": round(found.launches, 3) if timeline.launching.any() else None,
         "kernels": round(found.kernels, 3) if seen else None,
         "late_rows": found.late_rows,

@@ -19,6 +19,8 @@ HOST_CAUSES = {
 }
 IDLE_PARTS = ("schedule", "prepare", "launch", "launch_latency", "wake_up", "process", "gap", "no_work")
 """Causes of idle device time. The first six are time that the device waits through for its host: exposed host time."""
+HOST_PARTS = ("schedule", "prepare", "launch", "wait", "process", "other")
+"""What a scheduler thread does; ``wait`` is for the device, ``other`` for requests, or nothing that was recorded."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,20 @@ def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
         steps=steps,
         window=found.window,
     )
+
+
+def host_parts(timeline: Timeline, window: tuple[int, int], steps: int) -> dict[str, float]:
+    """Nanoseconds a step that the first host thread spends on each of ``HOST_PARTS``; they add up to the step."""
+    first = next(i for i, track in enumerate(timeline.tracks) if track.place is Place.HOST_THREAD)
+    start, end = window
+    spans = timeline.table[(timeline.column("track") == first) & (timeline.column("end") > start)]
+    lengths = spans[:, 2].clip(max=end) - spans[:, 1].clip(start, end)
+    parts = dict.fromkeys(HOST_PARTS, 0.0)
+    for (kind, name), ns in zip(spans[:, 3:5].tolist(), lengths.tolist(), strict=True):
+        part = {Kind.CALL: "launch", Kind.WAIT: "wait", Kind.NO_WORK: "other"}.get(Kind(kind))
+        parts[part or HOST_CAUSES.get(timeline.names[name], "other")] += ns / steps
+    parts["other"] += (end - start) / steps - sum(parts.values())
+    return parts
 
 
 def busy_intervals(timeline: Timeline, start: int, end: int, rank: int = 0) -> Column:

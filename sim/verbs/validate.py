@@ -151,10 +151,11 @@ def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, 
     backend = backend_of(arguments.on)
     provenance = _provenance(arguments, suite, machine_of(arguments.on))
     path = None if arguments.out is None else arguments.out / "results.json"
-    done = _done(path, provenance) if arguments.resume and path is not None and path.exists() else ()
+    done = _done(path, provenance) if arguments.resume and path is not None and path.exists() else None
+    finished = done.cases if done else ()
     if path is not None:
         path.parent.mkdir(parents=True, exist_ok=True)
-    runs = [len(c.modes) * (1 + arguments.repeats) for c in suite.configurations if not is_finished(c, done)]
+    runs = [len(c.modes) * (1 + arguments.repeats) for c in suite.configurations if not is_finished(c, finished)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
@@ -198,8 +199,8 @@ def _provenance(arguments: argparse.Namespace, suite: Suite, machine: dict[str, 
     }
 
 
-def _done(path: Path, provenance: dict[str, Any]) -> tuple[Any, ...]:
-    """The cases of an interrupted run; raises ``ScenarioError`` for those of another one."""
+def _done(path: Path, provenance: dict[str, Any]) -> ResultsFile:
+    """The results of an interrupted run; raises ``ScenarioError`` for those of another one."""
     from scenarios.errors import Problem, ScenarioError
     from sim.studies.validation.results_file import read_results
 
@@ -211,7 +212,7 @@ def _done(path: Path, provenance: dict[str, Any]) -> tuple[Any, ...]:
     ]
     if problems:
         raise ScenarioError(problems)
-    return found.cases
+    return found
 
 
 def _print(arguments: argparse.Namespace, summary: Summary) -> None:

@@ -78,12 +78,12 @@ def test_an_interrupted_run_keeps_what_was_finished_and_goes_on_where_it_stopped
     kept = read_results(path)
     assert kept.cases == whole.cases[:2]
     resumed = FakeHardware()
-    outcome = run(suite, resumed, path=path, done=kept.cases)
+    outcome = run(suite, resumed, path=path, done=kept)
     assert len(resumed.runs) == 12
     assert outcome.results == whole == read_results(path)
     assert {key[1][0] for key in outcome.timelines} == {"model.step=3ms"}
     again = FakeHardware()
-    assert run(suite, again, done=whole.cases).results.cases == whole.cases
+    assert run(suite, again, done=whole).results.cases == whole.cases
     assert again.runs == []
 
 
@@ -91,7 +91,7 @@ def test_what_was_measured_of_another_run_is_measured_again(suite: Suite) -> Non
     whole = run(suite, FakeHardware()).results
     stale = tuple(case.model_copy(update={"digest": "older"}) for case in whole.cases)
     hardware = FakeHardware()
-    assert run(suite, hardware, done=stale).results.cases == whole.cases
+    assert run(suite, hardware, done=whole.model_copy(update={"cases": stale})).results.cases == whole.cases
     assert len(hardware.runs) == 24
 
 

@@ -26,7 +26,8 @@ TINY = ["run", "decode-qwen3-0.6b", *SMALL]
 SERVING = [*TINY, *sets("workload.batch=3")]
 OPEN = [*TINY, *sets("workload.rate=20000/s", "workload.requests=12", "workload.context=40")]
 SERVING_KEYS = {
-    "step_us", "tokens_per_s", "device_busy", "exposed_host_us", "idle", "launches", "kernels", "late_rows", "speedup",
+    "step_us", "tokens_per_s", "device_busy", "exposed_host_us", "idle", "host", "launches", "kernels", "late_rows",
+    "speedup",
 }  # fmt: skip
 OPEN_KEYS = {"ttft_mean_us", "ttft_p50_us", "ttft_p99_us", "tpot_mean_us", "tpot_p99_us", "saturated"}
 A_CONDITION = "a condition such as 'overlap-graph.speedup>1.3'"

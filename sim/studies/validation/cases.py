@@ -14,7 +14,12 @@ from sim.studies.validation.results_file import Case, ResultsFile
 
 
 def case_of(
-    configuration: Configuration, mode: str, measured_ns: Sequence[int], host_numbers: Mapping[str, int], seed: int = 0
+    configuration: Configuration,
+    mode: str,
+    measured_ns: Sequence[int],
+    host_numbers: Mapping[str, int],
+    seed: int = 0,
+    host_ns: Mapping[str, int] | None = None,
 ) -> Case:
     """A mode's measurements, predicted with the shipped profile and with the host's costs of the same process."""
     loaded = configuration.loaded
@@ -33,6 +38,7 @@ def case_of(
         in_process=dict(host_numbers),
         parts=shipped.parts,
         digest=run_digest(loaded),
+        host_ns=dict(host_ns or {}),
     )
 
 
@@ -55,7 +61,7 @@ def predicted_again(results: ResultsFile) -> ResultsFile:
         if one is None:
             scenario = load_scenario(case.scenario, case.set)
             one = loaded[case.configuration] = Configuration(case.scenario, case.set, scenario.modes, scenario)
-        again = case_of(one, case.mode, case.measured_ns, case.in_process, seed)
+        again = case_of(one, case.mode, case.measured_ns, case.in_process, seed, case.host_ns)
         if again.digest != case.digest:
             message = "asks for another run than the one that was measured: measure it again"
             raise ScenarioError([Problem(case.name, "", message)])

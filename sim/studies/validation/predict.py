@@ -13,7 +13,7 @@ from scenarios.scenario import Serving
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
 from sim.studies.validation.results_file import Parts, Quantity
-from sim.timeline.metrics import step_metrics
+from sim.timeline.metrics import host_parts, pace, step_metrics
 from sim.timeline.spans import Kind, Timeline
 
 
@@ -36,6 +36,14 @@ def value_of(loaded: LoadedScenario, timeline: Timeline) -> int:
     if isinstance(loaded.scenario, Serving):
         return round(step_metrics(timeline, closed=loaded.scenario.workload.batch is not None).step_ns)
     return program_metrics(timeline).total_ns
+
+
+def host_parts_of(loaded: LoadedScenario, timeline: Timeline) -> dict[str, int]:
+    """What the host thread did of a server's step, in nanoseconds by ``HOST_PARTS``; nothing of a program."""
+    if not isinstance(loaded.scenario, Serving):
+        return {}
+    found = pace(timeline, closed=loaded.scenario.workload.batch is not None)
+    return {part: round(ns) for part, ns in host_parts(timeline, found.window, found.steps).items()}
 
 
 def predict(

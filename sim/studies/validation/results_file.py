@@ -40,6 +40,8 @@ class Case(Table):
     the host costs of ``in_process``, medians of what was measured between the repeats; null without any. ``noise_ns``
     is half the range from the 10th to the 90th percentile of ``measured_ns``. ``digest`` names what was run, whatever
     it is called and predicted with. ``parting`` says where the two timelines part first, for the worst cases.
+    ``host_ns`` is what the host thread did of a measured step, by ``HOST_PARTS``, each the median of the repeats; empty
+    of a program.
     """
 
     name: str
@@ -55,6 +57,7 @@ class Case(Table):
     parts: Parts
     digest: str
     parting: str = ""
+    host_ns: dict[str, Nanoseconds] = Field(default_factory=dict)
 
     @property
     def configuration(self) -> tuple[str, tuple[str, ...]]:
@@ -67,11 +70,26 @@ class Case(Table):
         return float(np.median(self.measured_ns))
 
 
+class Captures(Table):
+    """What capturing one configuration's graphs took, largest first: a column a quantity, an item a graph.
+
+    ``memory`` is what the device had less of after a graph's capture and first replay, in bytes; all share a pool.
+    """
+
+    configuration: str
+    model: str
+    rows: NonEmpty[Count]
+    capture_ns: NonEmpty[Nanoseconds]
+    first_replay_ns: NonEmpty[Nanoseconds]
+    memory: NonEmpty[int]
+
+
 class ResultsFile(Table):
     """All cases of a validation and where, when and with what they were measured."""
 
     provenance: dict[str, Any]
     cases: Rows[Case]
+    captures: Rows[Captures] = ()
 
 
 def read_results(path: Path) -> ResultsFile:
@@ -90,7 +108,13 @@ def read_results(path: Path) -> ResultsFile:
 def write_results(path: Path, results: ResultsFile) -> None:
     """Write the file, a case a line; it takes its place once it is complete."""
     tree = results.model_dump(mode="json")
-    cases = ",\n".join(json.dumps(case) for case in tree["cases"])
     provenance = json.dumps(tree["provenance"], indent=1)
     with replacing(path) as temporary:
-        temporary.write_text(f'{{"provenance": {provenance},\n"cases": [\n{cases}\n]}}\n', encoding="utf-8")
+        captures = f',\n"captures": [\n{_lines(tree["captures"])}\n]' if results.captures else ""
+        temporary.write_text(
+            f'{{"provenance": {provenance},\n"cases": [\n{_lines(tree["cases"])}\n]{captures}}}\n', encoding="utf-8"
+        )
+
+
+def _lines(items: list[dict[str, Any]]) -> str:
+    return ",\n".join(json.dumps(item) for item in items)

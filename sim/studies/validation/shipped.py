@@ -15,10 +15,14 @@ from sim.studies.validation.results_file import read_results
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMode:
-    """What one mode of a scenario measured, in microseconds: the median of some repeats, and their noise."""
+    """What one mode of a scenario measured, in microseconds: the median of some repeats, and their noise.
+
+    ``host_us`` is what the host thread did of it, where that was kept.
+    """
 
     us: float
     noise_us: float
+    host_us: dict[str, float]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +47,9 @@ def measured_scenario(loaded: LoadedScenario) -> MeasuredScenario | None:
     for path in _paths(loaded.profile.name):
         results = read_results(path)
         modes = {
-            case.mode: MeasuredMode(case.measured / 1000, case.noise_ns / 1000)
+            case.mode: MeasuredMode(
+                case.measured / 1000, case.noise_ns / 1000, {part: ns / 1000 for part, ns in case.host_ns.items()}
+            )
             for case in results.cases
             if case.digest == digest and case.mode in loaded.modes
         }
