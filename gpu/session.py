@@ -7,6 +7,7 @@ from typing import Protocol
 from gpu.backend import On, check_backend, check_scenario
 from gpu.machines.emulated import EmulatedDevice
 from gpu.machines.serving import LoweredServing
+from gpu.machines.wall import busy
 from gpu.programs.session import ProgramSession
 from scenarios.loader import LoadedScenario
 from scenarios.model import TimerModel
@@ -49,7 +50,7 @@ def open_session(loaded: LoadedScenario, on: On, seed: int = 0) -> Session:
     if isinstance(run.model, TimerModel):
         from gpu.engine.timers import TimerDevice  # noqa: PLC0415  torch only where it is used
 
-        return LoweredServing(run, lambda: TimerDevice(run.lowering()))
+        return LoweredServing(run, lambda: TimerDevice(run.lowering()), busy)
     from gpu.engine.build import TorchRun  # noqa: PLC0415  torch only where it is used
 
     return TorchRun.of(run, on)
@@ -57,10 +58,13 @@ def open_session(loaded: LoadedScenario, on: On, seed: int = 0) -> Session:
 
 def _program(loaded: LoadedScenario, program: Program, on: On) -> Session:
     if on == "emulated":
-        priced = Priced(Durations(loaded.profile, program.kernels.scale))
-        return ProgramSession(program, priced, lambda: EmulatedDevice(program_costs(loaded)))
+        costs = program_costs(loaded)
+        priced = Priced(Durations(loaded.profile, program.kernels.scale), costs.entering)
+        return ProgramSession(program, priced, lambda: EmulatedDevice(costs))
     from gpu.programs.devices import CpuProgramDevice, CudaProgramDevice  # noqa: PLC0415  torch only where it is used
     from gpu.programs.torch_maker import TorchMaker  # noqa: PLC0415
 
     maker = TorchMaker(program, loaded.source, on)
-    return ProgramSession(program, maker, CpuProgramDevice if on == "cpu" else lambda: CudaProgramDevice(maker))
+    if on == "cpu":
+        return ProgramSession(program, maker, CpuProgramDevice)
+    return ProgramSession(program, maker, lambda: CudaProgramDevice(maker), in_one=True)

@@ -6,13 +6,14 @@ from dataclasses import dataclass, field
 
 import torch
 
+from gpu.engine.forwards import Forwards
 from gpu.engine.graphs import Captured, DecodeGraphs
 from gpu.engine.inputs import Inputs
 from gpu.engine.needs import needs
 from gpu.engine.streams import Streams
 from gpu.engine.torch_device import TorchDevice, Wrap, numbers_for
 from gpu.machines.inline import Inline
-from gpu.machines.wall import Device, WallMachine
+from gpu.machines.wall import Device, WallMachine, busy
 from gpu.memory import memory_errors, require
 from gpu.model.llama import Llama
 from gpu.model.meta import PAGE
@@ -42,7 +43,7 @@ class TorchRun:
     capture: bool = True
     inputs: Inputs | None = None
     graphs: DecodeGraphs | None = None
-    _model: Llama | None = None
+    _forwards: Forwards | None = None
     _streams: Streams | None = None
     _captured: dict[tuple[int, ...], DecodeGraphs] = field(default_factory=dict)
 
@@ -73,7 +74,7 @@ class TorchRun:
 
     def close(self) -> None:
         """Give back the device's memory."""
-        self.inputs = self.graphs = self._model = self._streams = None
+        self.inputs = self.graphs = self._forwards = self._streams = None
         self._captured.clear()
         del self.weights
 
@@ -87,8 +88,8 @@ class TorchRun:
 
             def and_keep() -> None:
                 call()
-                assert self._model is not None
-                kept.append(self._model.logits.float().topk(2, -1).values)
+                assert self._forwards is not None
+                kept.append(self._forwards.model.logits.float().topk(2, -1).values)
 
             return and_keep
 
@@ -113,6 +114,7 @@ class TorchRun:
             machine = WallMachine(
                 device if self.weights.embedding.is_cuda else Inline(device),
                 lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0,
+                busy,
             )
             return machine.run({"scheduler": LOOPS[mode](server)}, run.requests())
 
@@ -127,21 +129,19 @@ class TorchRun:
         self.inputs = inputs = Inputs(
             scheduler.kv, sampled, -(-self.longest // PAGE), self.weights.shape.vocab, scratch_slot=slots
         )
-        if self._model is None:
-            cuda = self.weights.embedding.is_cuda
-            self._streams = Streams.new() if cuda else None
-            self._model = Llama(
-                self.weights, (self.pages + 1) * PAGE, self._ops(), rows=rows, sampled=sampled, seed=run.seed
-            )
+        if self._forwards is None:
+            on = self.weights.embedding.device
+            self._streams = Streams.new() if on.type == "cuda" else None
+            model = Llama(self.weights, (self.pages + 1) * PAGE, self._ops(), rows=rows, sampled=sampled, seed=run.seed)
+            placed = torch.zeros(numbers_for(inputs, rows, sampled), dtype=torch.int32, device=on)
+            self._forwards = Forwards(model, placed, inputs.width)
         self.graphs = None
         if mode.endswith("graph") and self.capture and self._streams is not None:
             if buckets not in self._captured:
-                numbers = numbers_for(inputs, rows, sampled)
-                placed = torch.zeros(numbers, dtype=torch.int32, device=self.weights.embedding.device)
-                self._captured[buckets] = DecodeGraphs(self._model, placed, inputs.width, buckets, self._streams)
+                self._captured[buckets] = DecodeGraphs(self._forwards, inputs.width, buckets, self._streams)
             self.graphs = self._captured[buckets]
         return TorchDevice(
-            self._model, inputs, rows=rows, sampled=sampled, slots=slots + 1, streams=self._streams,
+            self._forwards, inputs, sampled=sampled, slots=slots + 1, streams=self._streams,
             graphs=self.graphs, wrap=self.wrap,
         )  # fmt: skip
 

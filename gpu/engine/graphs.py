@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import torch
 
+from gpu.engine.forwards import Forwards
 from gpu.engine.streams import Streams
-from gpu.model.llama import Llama
 from gpu.model.meta import LENGTH
 
 
@@ -26,25 +26,22 @@ class Captured:
 class DecodeGraphs:
     """Captures the forward pass from the placed rows to the logits, largest bucket first, in one shared pool.
 
-    ``placed`` is the flat table that rows are placed in, ``width`` of each. The shared pool and the shared activations
+    Rows are ``width`` columns of the passes' table each. The shared pool and the shared activations
     are sound because graphs run one after the other, and a step's logits are sampled before the next replay.
     """
 
-    def __init__(
-        self, model: Llama, placed: torch.Tensor, width: int, buckets: Sequence[int], streams: Streams
-    ) -> None:
-        self.placed = placed
-        self._model = model
+    def __init__(self, forwards: Forwards, width: int, buckets: Sequence[int], streams: Streams) -> None:
+        self._forwards = forwards
         self._streams = streams
         self._pool = torch.cuda.graph_pool_handle()
         self.captured: dict[int, Captured] = {}
         for bucket in sorted(buckets, reverse=True):
-            meta = placed[: bucket * width].view(bucket, width)
+            meta = forwards.placed[: bucket * width].view(bucket, width)
             meta[:, LENGTH] = 1  # until rows are placed, every row is a harmless one
-            self.captured[bucket] = self._capture(meta)
+            self.captured[bucket] = self._capture(bucket)
 
-    def _capture(self, meta: torch.Tensor) -> Captured:
-        calls = [call for _, call in self._model.decode(meta)]
+    def _capture(self, rows: int) -> Captured:
+        calls = [call for _, call in self._forwards.decode(rows)]
         torch.cuda.synchronize()
         with torch.cuda.stream(self._streams.forward):
             for call in calls:  # libraries make their handles and workspaces outside of the capture

@@ -7,11 +7,12 @@ from functools import partial
 
 import torch
 
+from gpu.engine.forwards import Forwards
 from gpu.engine.graphs import DecodeGraphs
 from gpu.engine.inputs import Inputs
 from gpu.engine.streams import Streams
 from gpu.engine.turn import Turn
-from gpu.model.llama import Calls, Llama
+from gpu.model.llama import Calls
 from gpu.model.meta import FUTURE, TABLE
 from gpu.model.ops import Call, Prompts
 from sim.effects import DEVICE, How, Phase, Step
@@ -19,8 +20,8 @@ from sim.program.ops import Op
 from sim.serving.batch import Batch
 from sim.timeline.spans import Recorder
 
-MOST_PREFILLS = 16
-"""Sizes of prefill steps whose launches are kept bound; decode steps of all sizes are."""
+MOST_PREFILLS = 64
+"""Prefill steps, by size and turn, whose launches are kept in order; decode steps of all sizes are."""
 Wrap = Callable[[str, Call], Call]
 
 
@@ -35,31 +36,28 @@ class TorchDevice:
 
     def __init__(
         self,
-        model: Llama,
+        forwards: Forwards,
         inputs: Inputs,
         *,
-        rows: int,
         sampled: int,
         slots: int,
         streams: Streams | None,
         graphs: DecodeGraphs | None,
         wrap: Wrap = lambda _, call: call,
     ) -> None:
-        self._model = model
+        self._forwards = forwards
+        self._model = forwards.model
+        self._placed = forwards.placed
         self._inputs = inputs
         self._graphs = graphs
         self._streams = streams
         self._wrap = wrap
-        on = model.weights.embedding.device
-        numbers = numbers_for(inputs, rows, sampled)
-        self._placed = graphs.placed if graphs is not None else torch.zeros(numbers, dtype=torch.int32, device=on)
+        on = self._placed.device
         self._future = torch.zeros(slots, dtype=torch.int64, device=on)
-        self._turns = [Turn(numbers, sampled, on) for _ in range(2)]
+        self._turns = [Turn(len(self._placed), sampled, on) for _ in range(2)]
         self._next = 0
         self._decodes: dict[tuple[int, int, int, bool, bool], list[Call]] = {}
         self._prefills: dict[tuple[int, int, bool], list[Call]] = {}
-        self._eager: dict[int, Calls] = {}
-        self._prompts: Prompts | None = None
         self._flying: dict[Step, tuple[Turn, Batch]] = {}
         self._arrived: tuple[Turn, Batch]
         self._fetch = wrap("fetch", self._take)
@@ -136,28 +134,21 @@ class TorchDevice:
         numbers = end + 3 * count + 1
         self._inputs.prefill(batch, turn.filled[:end].reshape(tokens, TABLE), turn.filled[end:])
         starts, ends, slots = self._placed[end:numbers].split([count + 1, count, count])
-        self._prompts = Prompts(batch.prompts, starts, ends)
+        self._forwards.prompts = Prompts(batch.prompts, starts, ends)
         key = self._next, numbers, overlap
         if key not in self._prefills:
             if len(self._prefills) >= MOST_PREFILLS:
                 self._prefills.pop(next(iter(self._prefills)))
-            forward = self._model.prefill(self._placed[:end].view(tokens, TABLE), self._these_prompts)
+            forward = self._forwards.prefill(tokens)
             calls = self._step(turn, forward, count, count, (tokens, TABLE), numbers, slots, overlap)
             self._prefills[key] = [self._wrap(kind, call) for kind, call in calls]
         return self._prefills[key]
-
-    def _these_prompts(self) -> Prompts:
-        assert self._prompts is not None
-        return self._prompts
 
     def _forward(self, rows: int, replay: bool) -> Calls:
         if replay:
             assert self._graphs is not None
             return [("replay", self._graphs.captured[rows].graph.replay)]
-        if rows not in self._eager:
-            meta = self._placed[: rows * self._inputs.width].view(rows, -1)
-            self._eager[rows] = self._model.decode(meta)
-        return self._eager[rows]
+        return self._forwards.decode(rows)
 
     def _step(
         self,

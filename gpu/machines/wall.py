@@ -73,29 +73,43 @@ def pause(until: int, spin_below: int = SPIN_BELOW) -> None:
             select((), (), (), 0)
 
 
+def busy(until: int) -> None:
+    """Return at ``until``, and keep the calling thread and its interpreter lock until then, as a host's work does."""
+    while time.perf_counter_ns() < until:
+        pass
+
+
 @contextmanager
-def _no_collection() -> Iterator[None]:
-    """Keep Python from looking for garbage, as servers do: a collection in the middle of a step is nobody's cost."""
-    enabled = gc.isenabled()
+def no_collection() -> Iterator[None]:
+    """Keep Python from looking for garbage, as servers do: a collection in the middle of a step is nobody's cost.
+
+    Within another such block there is nothing left to do.
+    """
+    if not gc.isenabled():
+        yield
+        return
     gc.collect()
     gc.disable()
     try:
         yield
     finally:
-        if enabled:
-            gc.enable()
+        gc.enable()
 
 
 class WallMachine:
     """Runs loops on threads of this process. ``spend``: how long the server's work takes at least, by name and size.
 
     Work that is done sooner is waited out; that is how added host work, and the host costs of batches that are plain
-    timers, come to pass. An exception in any thread ends the run and is raised.
+    timers, come to pass. ``wait`` returns at a time that is given to it: ``pause`` lets other threads run, ``busy`` is
+    work, after which a host is as warm as after its own. An exception in any thread ends the run and is raised.
     """
 
-    def __init__(self, device: Device, spend: Callable[[str, int, int], int]) -> None:
+    def __init__(
+        self, device: Device, spend: Callable[[str, int, int], int], wait: Callable[[int], None] = pause
+    ) -> None:
         self._device = device
         self._spend = spend
+        self._wait = wait
         self._recorder = Recorder()
         self._calls: list[tuple[int, Iterable[Call], int]] = []  # of all threads: appending is atomic
         self._queues: dict[str, SimpleQueue[Any]] = {}
@@ -113,7 +127,7 @@ class WallMachine:
             except BaseException as failure:  # noqa: BLE001  raised below, in the caller's thread
                 failures.append(failure)
 
-        with _no_collection():
+        with no_collection():
             self._run(list(threads), thread, failures)
         self._device.close(self._recorder, self._origin)
         if failures:
@@ -164,7 +178,7 @@ class WallMachine:
                 result = effect.work()
                 sized = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
                 rows, tokens = (sized.rows, sized.tokens) if sized is not None else (0, 0)
-                pause(self._origin + start + self._spend(effect.name, rows, tokens))
+                self._wait(self._origin + start + self._spend(effect.name, rows, tokens))
                 self._span(track, start, Kind.HOST, effect.name, -1 if sized is None else sized.index)
                 return result
             case Wait():
@@ -177,11 +191,11 @@ class WallMachine:
             case Receive():
                 arrival = source.next_arrival()
                 if effect.block and arrival is not None and arrival > start:
-                    pause(self._origin + arrival)
+                    self._wait(self._origin + arrival)
                     self._span(track, start, Kind.NO_WORK, "no work", -1)
                     start = self._now()
                 requests = source.take(self._now())
-                pause(self._origin + start + self._spend("receive", len(requests), 0))
+                self._wait(self._origin + start + self._spend("receive", len(requests), 0))
                 self._span(track, start, Kind.HOST, "receive", -1)
                 return Arrivals(start, requests, closed=source.next_arrival() is None)
             case Emit():

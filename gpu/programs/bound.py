@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sim.program.ops import Copy, Kernel, Op, Record, Replay, WaitEvent
+from sim.program.ops import Copy, Kernel, Op, Record, Replay, Think, WaitEvent
 
 Run = Callable[[], object]
 
@@ -38,6 +38,13 @@ class BoundRecord(Record):
 @dataclass(frozen=True, slots=True)
 class BoundWait(WaitEvent):
     """A stream's wait for an event."""
+
+    run: Run = nothing
+
+
+@dataclass(frozen=True, slots=True)
+class BoundEnter(Think):
+    """Making another stream the one that calls go to; how long it takes is for the host to say."""
 
     run: Run = nothing
 

@@ -6,11 +6,11 @@ import time
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack
 from itertools import count
-from threading import Lock
+from threading import Lock, local
 
 import torch
 
-from gpu.machines.wall import Call
+from gpu.machines.wall import Call, busy
 from gpu.programs.bound import BoundReplay
 from gpu.programs.torch_maker import TorchMaker, new_event
 from sim.effects import DEVICE, How, Phase, Step
@@ -19,10 +19,8 @@ from sim.timeline.spans import Kind, Place, Recorder
 
 
 def work_for(ns: int) -> None:
-    """Keep the calling thread and its interpreter lock, as a host's own work does."""
-    until = time.perf_counter_ns() + ns
-    while time.perf_counter_ns() < until:
-        pass
+    """A host's own work, which takes so long."""
+    busy(time.perf_counter_ns() + ns)
 
 
 class Train:
@@ -44,10 +42,14 @@ class Train:
 
 
 class CudaProgramDevice:
-    """Enqueues bound operations in CUDA streams. It keeps no account of what the device does and when."""
+    """Enqueues bound operations in CUDA streams. It keeps no account of what the device does and when.
+
+    A thread's first operations go to the stream of their launch; what enters another one is an operation among them.
+    """
 
     def __init__(self, maker: TorchMaker) -> None:
         self._maker = maker
+        self._threads = local()
         self._counting = Lock()
         self._calls = 0
         torch.cuda.synchronize()  # tensors made on another stream are there before these streams use them
@@ -56,11 +58,13 @@ class CudaProgramDevice:
         """One call an operation, and a look at the clock after it."""
         del step
         assert not isinstance(work, Phase)
-        torch.cuda.set_stream(self._maker.stream(stream))
+        if not hasattr(self._threads, "began"):
+            self._threads.began = True
+            torch.cuda.set_stream(self._maker.stream(stream))
         clock = time.perf_counter_ns
         stamps = [clock()]
         for op in work:
-            if isinstance(op, Think):
+            if op.__class__ is Think:
                 work_for(op.ns)
             else:
                 op.run()  # type: ignore[union-attr]

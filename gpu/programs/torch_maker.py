@@ -12,12 +12,12 @@ import torch
 from gpu.calibration import clock
 from gpu.machines.wall import pause
 from gpu.memory import require
-from gpu.programs.bound import BoundCopy, BoundKernel, BoundRecord, BoundReplay, BoundWait, Run, nothing
+from gpu.programs.bound import BoundCopy, BoundEnter, BoundKernel, BoundRecord, BoundReplay, BoundWait, Run, nothing
 from gpu.programs.capture import capture
 from scenarios import ops as recipe
 from scenarios.errors import Problem, ScenarioError
 from scenarios.program import Program
-from sim.program.ops import Graph, Op
+from sim.program.ops import ENTER_STREAM, Graph, Op
 from sim.program.priced import direction, kernel_name
 
 ONE_MULTIPROCESSOR = recipe.Sleep.model_fields["sm"].default
@@ -60,6 +60,12 @@ class TorchMaker:
         if self._cuda:
             run = capture(name, body).replay
         return BoundReplay(name, graph, run, tuple(op for _, op in body))
+
+    def enter(self, stream: str) -> BoundEnter | None:
+        """Make a stream the calling thread's own; a CPU has none."""
+        if not self._cuda:
+            return None
+        return BoundEnter(0, ENTER_STREAM, partial(torch.cuda.set_stream, self.stream(stream)))
 
     def stream(self, name: str) -> Any:
         """The stream of this name, made on first use."""

@@ -57,8 +57,9 @@ def measure(
     """Every mode once to warm up, then all modes in turn, ``repeats`` times; ``progress`` is told of every run."""
     loaded, modes = configuration.loaded, configuration.modes
     measured = Measurement({mode: [] for mode in modes})
-    gc.collect()  # what predictions have left behind is not collected in a measured run
     session = backend.open_session(loaded, backend.on, seed)
+    gc.collect()
+    gc.freeze()  # what is there by now is not looked through again before every run
     try:
         for mode in modes:
             session.run(mode)
@@ -73,6 +74,7 @@ def measure(
             measured.host_numbers.append(backend.measure_host(backend.on))
         measured.captures = _captures(configuration, session)
     finally:
+        gc.unfreeze()
         session.close()
     return measured
 

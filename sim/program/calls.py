@@ -46,6 +46,11 @@ class HostCosts:
         ns = round((base + per_row * rows + per_token * tokens) * self.scale)
         return ns + self.extra if name == "schedule" else ns
 
+    @property
+    def entering(self) -> int:
+        """What it takes the framework to enter another stream, unscaled."""
+        return self.framework.get("stream", 0)
+
     def scaled(self, ns: int) -> int:
         """A host time on this host."""
         return round(ns * self.scale)

@@ -14,7 +14,7 @@ from scenarios.model import ModelShape, TimerModel
 from sim.effects import Phase
 from sim.program.durations import Durations
 from sim.program.frame import Frame, Pieces
-from sim.program.ops import STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.program.ops import ENTER_STREAM, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.program.transformer import Pass, Transformer, Work
 from sim.serving.batch import Batch
 from sim.serving.batch import Phase as BatchPhase
@@ -118,7 +118,7 @@ class TransformerLowering:
         entering = engine.framework.by_kind.get("stream", 0)
         self._frames: dict[object, Frame] = {}
         self._by_rows: dict[object, tuple[tuple[Kernel, ...], tuple[Kernel, ...], tuple[Op, ...]]] = {}
-        self._enter_stream = [Think(entering, "enter stream")] if entering else []
+        self._enter_stream = [Think(entering, ENTER_STREAM)] if entering else []
 
     def __call__(self, phase: Phase) -> Pieces:
         """The operations of the phase's parts, in the order of their calls."""

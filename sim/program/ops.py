@@ -113,6 +113,9 @@ class Think:
     name: str = "think"
 
 
+ENTER_STREAM = "enter stream"
+"""The thought of a host that makes another stream the one that its calls go to."""
+
 Op = Kernel | Replay | Copy | Record | WaitEvent | Collective | Think
 
 

@@ -6,14 +6,18 @@ from collections.abc import Sequence
 
 from scenarios import ops as recipe
 from sim.program.durations import Durations
-from sim.program.ops import Direction, Graph, Kernel, Op, Record, Replay, WaitEvent
+from sim.program.ops import ENTER_STREAM, Direction, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 
 
 class Priced:
-    """Makes operations whose kernels and copies last as long as a profile says."""
+    """Makes operations whose kernels and copies last as long as a profile says.
 
-    def __init__(self, durations: Durations) -> None:
+    ``entering`` is what it takes a host to enter another stream (ns).
+    """
+
+    def __init__(self, durations: Durations, entering: int = 0) -> None:
         self._durations = durations
+        self._entering = Think(entering, ENTER_STREAM) if entering else None
 
     def operation(self, op: recipe.Op) -> Op:
         """The operation with its duration; products are of a two-byte type, additions of float32."""
@@ -42,6 +46,11 @@ class Priced:
         """A launch of the graph as its capture understood it."""
         del body
         return Replay(name, graph)
+
+    def enter(self, stream: str) -> Think | None:
+        """Entering a stream, whichever it is."""
+        del stream
+        return self._entering
 
 
 def kernel_name(op: recipe.Matmul | recipe.Add | recipe.Sleep) -> str:

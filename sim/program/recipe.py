@@ -20,6 +20,9 @@ class Maker(Protocol):
     def replay(self, name: str, body: Sequence[tuple[str, Op]], graph: Graph) -> Replay:
         """The launch of a captured graph; ``body`` lists what was captured, stream by stream in the order of calls."""
 
+    def enter(self, stream: str) -> Think | None:
+        """What a host thread does to have its next calls go to another stream; None where that takes nothing."""
+
 
 class Capture:
     """Records what a graph's body would enqueue: its kernels, and for each the ones that it waits for.
@@ -102,22 +105,28 @@ class Recipe:
         self._captured: set[str] = set()  # events recorded in graphs: nothing outside can wait for them
 
     def loop(self, ops: tuple[recipe.Op, ...]) -> Loop[None]:
-        """A host thread that does ``ops`` and in the end waits for the device, unless it has just done so."""
+        """A host thread that does ``ops`` and in the end waits for the device, unless it has just done so.
+
+        It is in its first operation's stream from the start, and enters another one wherever it needs to.
+        """
         train: list[Op] = []
-        stream = "main"
+        stream: str | None = None
         ends_waiting = False
         for effect in self._effects(ops):
             ends_waiting = isinstance(effect, Wait) and effect.on == DEVICE
-            if isinstance(effect, Wait) or effect[0] != stream:
-                if train:
-                    yield Launch(train, stream)
+            if train and (isinstance(effect, Wait) or effect[0] != stream):
+                assert stream is not None
+                yield Launch(train, stream)
                 train = []
             if isinstance(effect, Wait):
                 yield effect
-            else:
-                stream = effect[0]
-                train.append(effect[1])
+                continue
+            if stream not in (None, effect[0]) and (entering := self._maker.enter(effect[0])):
+                train.append(entering)
+            stream = effect[0]
+            train.append(effect[1])
         if train:
+            assert stream is not None
             yield Launch(train, stream)
         if not ends_waiting:
             yield Wait(DEVICE)

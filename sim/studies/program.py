@@ -52,7 +52,8 @@ def run_program(
     """
     program = loaded.scenario
     assert isinstance(program, Program)
-    priced = Priced(Durations(loaded.profile, program.kernels.scale))
+    costs = program_costs(loaded, numbers, profiled=profiled)
+    priced = Priced(Durations(loaded.profile, program.kernels.scale), costs.entering)
 
     def run(on: Machine | FastMachine) -> Timeline:
         recipe = Recipe(priced, graphs=mode == "graph")
@@ -60,7 +61,7 @@ def run_program(
         return on.run({thread.name: recipe.loop(thread.ops) for thread in program.threads}, warm=warm)
 
     quantiles = loaded.profile.jitter.quantiles if program.host.jitter else None
-    return simulate(machine, run, program_costs(loaded, numbers, profiled=profiled), quantiles=quantiles, seed=seed)
+    return simulate(machine, run, costs, quantiles=quantiles, seed=seed)
 
 
 def program_costs(

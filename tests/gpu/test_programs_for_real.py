@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,15 +15,19 @@ from gpu import memory  # noqa: E402
 from gpu.backend import On  # noqa: E402
 from gpu.machines.wall import Call  # noqa: E402
 from gpu.programs.devices import Train, work_for  # noqa: E402
+from gpu.programs.session import ProgramSession, merged  # noqa: E402
 from gpu.programs.torch_maker import TorchMaker  # noqa: E402
 from gpu.session import open_session  # noqa: E402
 from scenarios import ops as recipe  # noqa: E402
 from scenarios.errors import ScenarioError  # noqa: E402
 from scenarios.loader import LoadedScenario, load_scenario  # noqa: E402
 from scenarios.program import Program  # noqa: E402
+from sim.effects import Launch, Wait  # noqa: E402
+from sim.program.durations import Durations  # noqa: E402
 from sim.program.ops import Kernel, Record, Think  # noqa: E402
+from sim.program.priced import Priced  # noqa: E402
 from sim.studies.program import program_metrics, run_program  # noqa: E402
-from sim.timeline.spans import Kind, Timeline  # noqa: E402
+from sim.timeline.spans import Kind, Place, Recorder, Timeline  # noqa: E402
 
 SHIPPED = ("hundred-matmuls", "launch-chain", "two-streams")
 SMALL = ("n=16", "count=5")
@@ -72,6 +77,10 @@ def write(tmp_path: Path) -> Write:
     return load
 
 
+def unused() -> Any:
+    raise AssertionError
+
+
 def counts(timeline: Timeline) -> tuple[int, int]:
     found = program_metrics(timeline)
     return found.launches, found.kernels
@@ -100,6 +109,39 @@ def test_every_op_of_a_program_runs_on_several_threads(write: Write, on: On, mod
     (thought,) = timeline.table[timeline.column("kind") == Kind.HOST]
     assert thought[2] - thought[1] >= 2_000_000
     assert [t.name for t in timeline.tracks[:2]] == ["one", "two"]
+
+
+def test_a_run_is_the_median_of_passes_that_follow_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded = load_scenario("launch-chain", SMALL)
+    program = loaded.scenario
+    assert isinstance(program, Program)
+    totals = iter([90, 30, 10, 20, 40])
+    passes: list[int] = []
+
+    class Scripted(ProgramSession):
+        def _pass(self, mode: str) -> Timeline:
+            passes.append(next(totals))
+            recorder = Recorder()
+            track = recorder.track("host", Place.HOST_THREAD)
+            recorder.span(track, 0, 1000 * passes[-1], Kind.CALL, recorder.name(mode))
+            assert not gc.isenabled()
+            return recorder.timeline()
+
+    monkeypatch.setattr("gpu.programs.session.MOST", 5)
+    timeline = Scripted(program, Priced(Durations(loaded.profile)), unused).run("eager")
+    assert passes == [90, 30, 10, 20, 40]
+    assert program_metrics(timeline).total_ns == 20_000  # of 10, 20 and 40: the first two of five warmed up
+
+
+def test_launches_in_a_row_are_made_in_one_go_and_waits_stay_between_them() -> None:
+    kernels = [Kernel(str(number), "bare", 1) for number in range(4)]
+    a, b, c, d = kernels
+    found = merged([Launch([a]), Launch([b, c], "side"), Wait("e"), Launch([d], "side")])
+    assert [(e.work, e.stream) if isinstance(e, Launch) else e.on for e in found if isinstance(e, Launch | Wait)] == [
+        ([a, b, c], "forward"),
+        "e",
+        ([d], "side"),
+    ]
 
 
 def maker(write: Write, ops: str) -> TorchMaker:

@@ -13,9 +13,9 @@ from pydantic import TypeAdapter
 from scenarios.errors import ScenarioError
 from scenarios.loader import load_profile
 from scenarios.ops import Ops
-from sim.effects import DEVICE, Wait
+from sim.effects import DEVICE, Launch, Wait
 from sim.program.durations import Durations
-from sim.program.ops import Copy, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.program.ops import ENTER_STREAM, Copy, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.program.priced import Priced
 from sim.program.recipe import Capture, Recipe
 
@@ -23,9 +23,9 @@ DURATIONS = Durations(load_profile("nvidia-h200"))
 OPS: TypeAdapter[Any] = TypeAdapter(Ops)
 
 
-def loop(*ops: dict[str, Any], graphs: bool = False) -> list[Any]:
+def loop(*ops: dict[str, Any], graphs: bool = False, entering: int = 0) -> list[Any]:
     """The effects of a thread that does ``ops``."""
-    return list(Recipe(Priced(DURATIONS), graphs=graphs).loop(OPS.validate_python(list(ops))))
+    return list(Recipe(Priced(DURATIONS, entering), graphs=graphs).loop(OPS.validate_python(list(ops))))
 
 
 def sleep(us: int, stream: str = "main") -> dict[str, Any]:
@@ -61,6 +61,15 @@ def test_ops_of_one_stream_are_one_launch_and_the_thread_waits_for_the_device_in
         ("main", [1_000, 2_000]), ("side", [3_000]), ("main", [4_000]),
     ]  # fmt: skip
     assert last == Wait(DEVICE)
+
+
+def test_a_host_pays_for_every_stream_that_it_enters_after_its_first() -> None:
+    ops = [sleep(1, "side"), sleep(2, "side"), record("e"), {"op": "sync", "on": "e"}, sleep(3), sleep(4, "side")]
+    launches = [e for e in loop(*ops, entering=700) if isinstance(e, Launch)]
+    entering = Think(700, ENTER_STREAM)
+    assert [(e.stream, [op.ns if isinstance(op, Kernel) else op for op in e.work]) for e in launches] == [
+        ("side", [1_000, 2_000]), ("main", [entering, Record("e")]), ("main", [3_000]), ("side", [entering, 4_000]),
+    ]  # fmt: skip
 
 
 def test_a_thread_that_has_just_waited_for_the_device_does_not_wait_again() -> None:
