@@ -96,20 +96,24 @@ class ComposedSpans(SpanWriter):
         """Append the spans of the first so many iterations, the first of which launches step ``index``."""
         if not self._rows_of_one:
             return
-        table = np.empty((steps, sum(rows.count for rows in self._rows_of_one), len(FIELDS)), dtype=np.int64)
         correlations = recorder.correlate(self._calls * steps) - 1 + self._calls * np.arange(steps)
         indices = index + np.arange(steps)
-        low = 0
-        for rows in self._rows_of_one:
-            part = table[:, low : low + rows.count]
-            low += rows.count
-            starts, ends = rows.times(values)
-            part[:, :, 0] = rows.track
-            part[:, :, 1] = starts.T[:steps]
-            part[:, :, 2] = ends.T[:steps]
-            part[:, :, 3] = rows.kind
-            part[:, :, 4] = rows.names
-            called = np.ndim(rows.correlation) or rows.correlation
-            part[:, :, 5] = rows.correlation + correlations[:, np.newaxis] if called else 0
-            part[:, :, 6] = -1 if rows.step is None else (indices + rows.step)[:, np.newaxis]
-        recorder.add(table.reshape(-1, len(FIELDS)))
+        spans = sum(rows.count for rows in self._rows_of_one)
+
+        def write(flat: Column) -> None:
+            table = flat.reshape(steps, spans, len(FIELDS))
+            low = 0
+            for rows in self._rows_of_one:
+                part = table[:, low : low + rows.count]
+                low += rows.count
+                starts, ends = rows.times(values)
+                part[:, :, 0] = rows.track
+                part[:, :, 1] = starts.T[:steps]
+                part[:, :, 2] = ends.T[:steps]
+                part[:, :, 3] = rows.kind
+                part[:, :, 4] = rows.names
+                called = np.ndim(rows.correlation) or rows.correlation
+                part[:, :, 5] = rows.correlation + correlations[:, np.newaxis] if called else 0
+                part[:, :, 6] = -1 if rows.step is None else (indices + rows.step)[:, np.newaxis]
+
+        recorder.later(steps * spans, write)

@@ -6,6 +6,8 @@ from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from typing import Any
 
+import numpy as np
+
 from sim.effects import (
     DEVICE,
     Arrivals,
@@ -34,7 +36,7 @@ from sim.program.lowering import Framing, Lowering
 from sim.program.ops import Op, Record, Think
 from sim.serving.batch import Batch, StepResult
 from sim.serving.batch import Phase as BatchPhase
-from sim.timeline.spans import Delivery, Kind
+from sim.timeline.spans import Kind
 
 SHORTEST, LONGEST = 6, 256
 """Iterations that are worth composing, and that fit into memory."""
@@ -226,8 +228,8 @@ class HostThread:
         index, rows = batch.index + 1, batch.rows
         deliveries = self._spans.recorder.deliveries
         for form, lag in composed.emitted:
-            times = composed.values(form, states)[:steps].tolist()
-            deliveries += [Delivery(time, index + i - lag, rows, rows, prefill=False) for i, time in enumerate(times)]
+            times = composed.values(form, states)[:steps]
+            deliveries.extend(steps, times, index - lag + np.arange(steps), rows, rows, False)
         composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states), steps, index)
         composed.leave(caller, states, steps)
         for step in iterations.steps:

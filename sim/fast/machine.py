@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 from sim.effects import Loop, Source
@@ -58,7 +57,7 @@ class FastMachine:
         """
         recorder, host, loop = self._host(threads, source, ranks or {}, warm)
         host.run(loop)
-        return replace(recorder.timeline(), machine="fast")
+        return recorder.timeline(machine="fast")
 
     def cycle(
         self, threads: Mapping[str, Loop[Any]], source: Source | None = None, warm: Iterable[Hashable] = ()

@@ -215,8 +215,9 @@ class Train:
         self, caller: Caller, stream: Stream, pace: Pace, returns: Column, durations: Column, step: int
     ) -> None:
         first = caller.device.train(stream, pace, caller.now)
-        ns = durations[self.at] if caller.spans.kept else durations
-        caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step)
+        if caller.spans.kept:
+            ns = durations[self.at]
+            caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step)
 
     @staticmethod
     def _held_up(caller: Caller, stream: Stream, costs: Column, ns: Column, names: Column, step: int) -> None:

@@ -1,4 +1,4 @@
-"""How the fast machine writes spans: whole trains and graphs at once, or not at all."""
+"""How the fast machine writes spans: trains and graphs as a whole, and only once somebody reads them, or not at all."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from sim.fast.pace import Pace
 from sim.program.ops import Copy
-from sim.timeline.spans import FIELDS, Column, Kind, Recorder
+from sim.timeline.spans import Column, Kind, Recorder
 
 KERNEL, CALL = int(Kind.KERNEL), int(Kind.CALL)
 
@@ -53,15 +53,14 @@ class SpanWriter:
 
     def graph(self, track: int, start: int, ns: Column, names: Column, gap: int, step: int) -> None:
         """The kernels of the graph that the last call launched."""
-        rows = self._rows(len(ns), step)
-        rows[:, 0] = track
-        rows[:, 2] = np.cumsum(ns)
-        rows[:, 2] += np.arange(start, start + gap * len(ns), gap) if gap else start
-        rows[:, 1] = rows[:, 2] - ns
-        rows[:, 3] = KERNEL
-        rows[:, 4] = names
-        rows[:, 5] = self._correlation
-        self.recorder.add(rows)
+        correlation = self._correlation
+
+        def write(rows: Column) -> None:
+            ends = np.cumsum(ns)
+            ends += np.arange(start, start + gap * len(ns), gap) if gap else start
+            _fill(rows, track, ends - ns, ends, KERNEL, names, correlation, step)
+
+        self.recorder.later(len(ns), write)
 
     def train(
         self, track: int, begin: int, returns: Column, pace: Pace, first: int, ns: Column, names: Column, step: int
@@ -69,27 +68,25 @@ class SpanWriter:
         """Kernels launched one after the other by calls from ``begin`` on; the first kernel starts at ``first``."""
         if not self.kept:
             return
-        starts, returns = pace.starts(first, begin), returns + begin
-        count = len(ns)
-        first = self.recorder.correlate(count)
-        calls, kernels = self._rows(count, step), self._rows(count, step)
-        calls[:, 0] = self._track
-        calls[0, 1] = begin
-        calls[1:, 1] = returns[:-1]
-        calls[:, 2] = returns
-        calls[:, 3] = CALL
-        calls[:, 4] = self._launch
-        kernels[:, 0] = track
-        kernels[:, 1] = starts
-        kernels[:, 2] = starts + ns
-        kernels[:, 3] = KERNEL
-        kernels[:, 4] = names
-        calls[:, 5] = kernels[:, 5] = np.arange(first, first + count)
-        self.recorder.add(calls)
-        self.recorder.add(kernels)
+        count = len(names)
+        number = self.recorder.correlate(count)
 
-    @staticmethod
-    def _rows(count: int, step: int) -> Column:
-        rows = np.empty((count, len(FIELDS)), dtype=np.int64)
-        rows[:, 6] = step
-        return rows
+        def write(rows: Column) -> None:
+            correlations = np.arange(number, number + count)
+            calls, kernels = rows[:count], rows[count:]
+            ends = returns + begin
+            starts = np.concatenate([[begin], ends[:-1]])
+            _fill(calls, self._track, starts, ends, CALL, self._launch, correlations, step)
+            starts = pace.starts(first, begin)
+            _fill(kernels, track, starts, starts + ns, KERNEL, names, correlations, step)
+
+        self.recorder.later(2 * count, write)
+
+
+def _fill(
+    rows: Column, track: int, starts: Column, ends: Column, kind: int, names: Column | int,
+    correlations: Column | int, step: int,
+) -> None:  # fmt: skip
+    """Put columns into rows."""
+    for column, values in enumerate((track, starts, ends, kind, names, correlations, step)):
+        rows[:, column] = values

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from sim.timeline.chrome import replacing
-from sim.timeline.spans import Delivery, Place, Served, Timeline, Track
+from sim.timeline.spans import Delivery, Place, Served, Spans, Timeline, Track
 
 
 def save_timeline(path: Path, timeline: Timeline) -> None:
@@ -43,8 +43,7 @@ def load_timeline(path: Path) -> Timeline:
         about = json.loads(arrays["about"].tobytes())
     return Timeline(
         tuple(Track(t["name"], Place(t["place"]), t["rank"]) for t in about["tracks"]),
-        tuple(about["names"]),
-        np.ascontiguousarray(grouped[np.argsort(grouped[:, 1], kind="stable")]),
+        Spans.of(about["names"], np.ascontiguousarray(grouped[np.argsort(grouped[:, 1], kind="stable")])),
         tuple(Delivery(**delivery) for delivery in about["deliveries"]),
         tuple(Served(**served) for served in about["served"]),
         *(about[name] for name in ("origin", "clock_error", "machine", "refusal")),

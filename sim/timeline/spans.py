@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 from functools import cached_property
@@ -11,8 +12,10 @@ import numpy as np
 import numpy.typing as npt
 
 from sim.serving.batch import Outputs, Phase
+from sim.timeline.rows import Rows
 
 Column = npt.NDArray[np.int64]
+Write = Callable[[Column], None]
 FIELDS = ("track", "start", "end", "kind", "name", "correlation", "step")
 _pack = Struct(f"={len(FIELDS)}q").pack  # the cheapest way to append to a column store, a quarter of array.extend
 
@@ -75,17 +78,46 @@ class Delivery:
     prefill: bool
 
 
+class Spans:
+    """Names and rows of a timeline, made when they are first asked for."""
+
+    __hash__ = None  # type: ignore[assignment]  # its table is an array
+
+    def __init__(self, make: Callable[[], tuple[tuple[str, ...], Column]]) -> None:
+        self._make = make
+
+    @classmethod
+    def of(cls, names: Sequence[str], table: Column) -> Spans:
+        """Spans that are there already."""
+        made = tuple(names), table
+        return cls(lambda: made)
+
+    @cached_property
+    def made(self) -> tuple[tuple[str, ...], Column]:
+        """Names, and the table whose column ``name`` counts them."""
+        return self._make()
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Spans):
+            return NotImplemented
+        return self.made[0] == other.made[0] and np.array_equal(self.made[1], other.made[1])
+
+
 class Recorder:
-    """Collects spans while a machine runs; appending is the machine's hot path."""
+    """Collects spans while a machine runs; appending is the machine's hot path.
+
+    Spans that follow from few numbers can be written later, by whoever knows how: then a run keeps the numbers.
+    """
 
     def __init__(self) -> None:
         self.tracks: list[Track] = []
         self.names: list[str] = []
-        self.deliveries: list[Delivery] = []
+        self.deliveries: Rows[Delivery] = Rows(Delivery)
         self.served: list[Served] = []
         self._first: dict[int, int] = {}
         self._ids: dict[str, int] = {}
         self._data = bytearray()
+        self._parts: list[bytearray | tuple[int, Write]] = [self._data]
         self._correlation = 0
 
     def track(self, name: str, place: Place, rank: int = 0) -> int:
@@ -112,37 +144,58 @@ class Recorder:
         """Append one span; times in nanoseconds, ``correlation`` 0 for none, ``step`` -1 for none."""
         self._data += _pack(track, start, end, kind, name, correlation, step)
 
-    def add(self, rows: Column) -> None:
-        """Append many spans at once, their columns as in ``FIELDS``."""
-        self._data += rows.tobytes()
+    def later(self, count: int, write: Write) -> None:
+        """Append so many spans, which ``write`` will put into as many rows, their columns as in ``FIELDS``."""
+        self._data = bytearray()
+        self._parts += [(count, write), self._data]
 
     def emit(self, outputs: Outputs, now: int) -> None:
         """Stamp a step's outputs as they reach the clients."""
         batch = outputs.batch
         prefill = batch.phase is Phase.PREFILL
-        self.deliveries.append(Delivery(now, batch.index, batch.rows, outputs.tokens, prefill))
+        self.deliveries.add(now, batch.index, batch.rows, outputs.tokens, prefill)
         for request in outputs.first:
             self._first[request.id] = now
         for request, tokens, reason in outputs.finished:
             first = self._first.pop(request.id)
             self.served.append(Served(request.id, request.arrival, first, now, tokens, reason.value))
 
-    def timeline(self, origin: int = 0) -> Timeline:
+    def timeline(self, origin: int = 0, machine: str = "reference") -> Timeline:
         """Everything recorded so far, sorted by start, then by track, then in the order of recording.
 
         Names are numbered as they come in that order, so that equal runs give equal tables however they recorded.
         """
-        table = np.frombuffer(self._data, dtype=np.int64).reshape(-1, len(FIELDS))
-        by_track = np.argsort(table[:, 0].astype(np.int16), kind="stable")
-        table = table[by_track[np.argsort(table[by_track, 1], kind="stable")]]
-        first = np.full(len(self.names), len(table))
-        first[table[::-1, 4]] = np.arange(len(table))[::-1]
-        used = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(table))]
-        number = np.zeros(len(self.names), dtype=np.int64)
-        number[used] = np.arange(len(used))
-        table[:, 4] = number[table[:, 4]]
-        names = tuple(self.names[i] for i in used)
-        return Timeline(tuple(self.tracks), names, table, tuple(self.deliveries), tuple(self.served), origin)
+        names, parts = tuple(self.names), tuple(self._parts)
+        spans = Spans(lambda: _sorted(names, _written(parts)))
+        return Timeline(tuple(self.tracks), spans, self.deliveries.copy(), tuple(self.served), origin, machine=machine)
+
+
+def _written(parts: Sequence[bytearray | tuple[int, Write]]) -> Column:
+    """The rows of all parts, one after the other."""
+    width = len(FIELDS)
+    counts = [part[0] if isinstance(part, tuple) else len(part) // (8 * width) for part in parts]
+    table = np.empty((sum(counts), width), dtype=np.int64)
+    low = 0
+    for part, count in zip(parts, counts, strict=True):
+        rows = table[low : low + count]
+        if isinstance(part, tuple):
+            part[1](rows)
+        else:
+            rows[:] = np.frombuffer(part, dtype=np.int64).reshape(-1, width)
+        low += count
+    return table
+
+
+def _sorted(names: Sequence[str], table: Column) -> tuple[tuple[str, ...], Column]:
+    by_track = np.argsort(table[:, 0].astype(np.int16), kind="stable")
+    table = table[by_track[np.argsort(table[by_track, 1], kind="stable")]]
+    first = np.full(len(names), len(table))
+    first[table[::-1, 4]] = np.arange(len(table))[::-1]
+    used = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(table))]
+    number = np.zeros(len(names), dtype=np.int64)
+    number[used] = np.arange(len(used))
+    table[:, 4] = number[table[:, 4]]
+    return tuple(names[i] for i in used), table
 
 
 @dataclass(frozen=True)
@@ -157,14 +210,23 @@ class Timeline:
     """
 
     tracks: tuple[Track, ...]
-    names: tuple[str, ...]
-    table: Column = field(repr=False)
-    deliveries: tuple[Delivery, ...] = field(default=(), repr=False)
+    spans: Spans = field(repr=False)
+    deliveries: Sequence[Delivery] = field(default=(), repr=False)
     served: tuple[Served, ...] = field(default=(), repr=False)
     origin: int = 0
     clock_error: int = 0
     machine: str = "reference"
     refusal: str = ""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Names of spans, in the order in which they first occur."""
+        return self.spans.made[0]
+
+    @property
+    def table(self) -> Column:
+        """A row a span."""
+        return self.spans.made[1]
 
     def column(self, name: str) -> Column:
         """One of ``FIELDS``; all columns share the order of the table."""
@@ -186,7 +248,7 @@ class Timeline:
         """The spans that touch ``[start, end)``, uncut, and the deliveries inside it."""
         inside = (self.column("end") > start) & (self.column("start") < end)
         deliveries = tuple(d for d in self.deliveries if start <= d.time < end)
-        return replace(self, table=self.table[inside], deliveries=deliveries)
+        return replace(self, spans=Spans.of(self.names, self.table[inside]), deliveries=deliveries)
 
     def on_track(self, name: str) -> Column:
         """Rows of the table that lie on the track of this name, in time order."""

@@ -28,7 +28,7 @@ def test_a_request_differs_at_the_first_token_that_is_not_the_same_in_all_modes(
 
 def test_late_tokens_reach_nobody() -> None:
     plain = Recorder().timeline()
-    timeline = Timeline(plain.tracks, plain.names, plain.table, (), (Served(0, 0, 1, 2, 2, "stop"),))
+    timeline = Timeline(plain.tracks, plain.spans, (), (Served(0, 0, 1, 2, 2, "stop"),))
     assert received({0: [5, 6, 7]}, timeline) == {0: [5, 6]}
 
 

@@ -21,7 +21,7 @@ def test_a_timeline_comes_back_to_the_nanosecond_and_in_its_order(tmp_path: Path
     save_timeline(tmp_path / "one.npz", measured)
     back = load_timeline(tmp_path / "one.npz")
     assert (back.table == measured.table).all()
-    assert replace(back, table=measured.table) == measured
+    assert back == measured
 
 
 def test_a_timeline_without_spans_is_a_timeline(tmp_path: Path) -> None:
@@ -33,7 +33,7 @@ def test_a_timeline_without_spans_is_a_timeline(tmp_path: Path) -> None:
 
 def test_a_file_that_cannot_be_written_leaves_nothing_behind(tmp_path: Path) -> None:
     timeline = ServingRun.of(load_scenario("sleep-overlap", ["workload.output_tokens=3"])).timeline("serial-eager")
-    broken = replace(timeline, names=(object(),))  # type: ignore[arg-type]
+    broken = replace(timeline, machine=object())  # type: ignore[arg-type]
     with pytest.raises(TypeError):
         save_timeline(tmp_path / "one.npz", broken)
     assert not list(tmp_path.iterdir())
