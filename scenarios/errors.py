@@ -74,11 +74,16 @@ def show(value: object) -> str:
     if isinstance(value, dict):
         return "a table"
     if isinstance(value, str | int | float | list | tuple):
-        text = repr(value).replace("(", "[").replace(")", "]") if isinstance(value, tuple) else repr(value)
+        text = repr(_lists(value))
         if len(text) <= 60:
             return text
         return "a long list" if isinstance(value, list | tuple) else f"{text[:57]}..."
     return str(value)  # dates and times, which TOML writes bare
+
+
+def _lists(value: object) -> object:
+    """A value whose tuples are lists, as they are in the file."""
+    return [_lists(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def dotted(place: Place) -> str:

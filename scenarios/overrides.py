@@ -8,11 +8,11 @@ from pydantic import BaseModel
 
 from scenarios.errors import Problem, Refusal, ScenarioError
 from scenarios.outline import Spot, locate
+from scenarios.workload import BESIDE, FORMS
 
 FILE = "--set"
 """What error messages call the command line's overrides."""
 
-_FORMS = ("batch", "rate", "trace")
 _DEFAULT_REQUESTS = 256
 
 
@@ -25,7 +25,7 @@ class Overrides:
     """
 
     def __init__(self, texts: Sequence[str], schema: type[BaseModel], tree: dict[str, Any]) -> None:
-        self.tree = tree
+        self.tree = self._before = tree
         self.values: dict[tuple[str, ...], Any] = {}
         self._roots: list[str] = []
         problems = []
@@ -64,15 +64,15 @@ class Overrides:
 
     def _with_one_form(self, tree: dict[str, Any]) -> dict[str, Any]:
         """Let a workload's new form take the place of the file's, so that one override is enough."""
-        mine = {parts[1] for parts in self.values if len(parts) == 2 and parts[0] == "workload"}
-        workload = tree.get("workload")
-        if not mine.intersection(_FORMS) or not isinstance(workload, dict):
+        mine = {parts[1] for parts in self.values if parts[0] == "workload" and len(parts) > 1}
+        form = next((form for form in FORMS if form in mine), None)
+        workload, before = tree.get("workload"), self._before.get("workload")
+        if form is None or not isinstance(workload, dict) or (isinstance(before, dict) and form in before):
             return tree
-        gone = set(_FORMS) - mine
-        if "batch" in mine:
-            gone |= {"requests"} - mine
-        workload = {key: value for key, value in workload.items() if key not in gone}
-        if "rate" in mine:
+        keys = {key for keys in BESIDE.values() for key in keys} | set(FORMS)
+        kept = ({form} | set(BESIDE[form])) - {"requests"} if form == "trace" else {form} | set(BESIDE[form])
+        workload = {key: value for key, value in workload.items() if key in mine or key in kept or key not in keys}
+        if form in ("rate", "clients"):
             workload.setdefault("requests", _DEFAULT_REQUESTS)
         return {**tree, "workload": workload}
 

@@ -6,12 +6,13 @@ applies the engine overrides. Programs, the other kind of scenario, are in `scen
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
+from pydantic import AfterValidator, Discriminator, Field, Tag
 
 from scenarios.engine import EngineOverrides
-from scenarios.errors import MISSING, Refusal, Refusals
+from scenarios.errors import Refusal
 from scenarios.model import ModelShape, TimerModel
-from scenarios.table import Count, Duration, Frequency, NonEmpty, Share, Table
+from scenarios.table import Count, Duration, NonEmpty, Table
+from scenarios.workload import Workload
 
 Mode = Literal["naive", "serial-eager", "serial-graph", "overlap-eager", "overlap-graph"]
 Policy = Literal["prefill-first", "decode-first"]
@@ -22,38 +23,6 @@ def no_duplicates(items: tuple[str, ...]) -> tuple[str, ...]:
     if len(set(items)) < len(items):
         raise Refusal(items, "a list without duplicates")
     return items
-
-
-class Workload(Table):
-    """The requests, in one of three forms.
-
-    `batch`: closed, all requests are there at the start with their context already computed. `rate`: open,
-    `requests` of them arrive as a Poisson process. `trace`: a CSV or JSONL file says when they arrive and how
-    long they are, and `requests`, if given, cuts it short; `context` and `output_tokens` are then without effect.
-    `stop_share` of the requests end by a stop token at a random position rather than by length.
-    """
-
-    batch: Count | None = None
-    rate: Frequency | None = None
-    trace: str | None = None
-    requests: Count | None = None
-    context: Count
-    output_tokens: Count
-    stop_share: Share = 0.0
-
-    @model_validator(mode="after")
-    def _one_form(self) -> "Workload":
-        forms = [name for name in ("batch", "rate", "trace") if getattr(self, name) is not None]
-        if not forms:
-            raise Refusal(MISSING, "one of 'batch', 'rate' or 'trace'")
-        refusals = [Refusal(getattr(self, name), f"no such key beside {forms[0]!r}", at=(name,)) for name in forms[1:]]
-        if "rate" in forms and self.requests is None:
-            refusals.append(Refusal(MISSING, "an integer of at least 1, as 'rate' is set", at=("requests",)))
-        if forms == ["batch"] and self.requests is not None:
-            refusals.append(Refusal(self.requests, "no such key beside 'batch'", at=("requests",)))
-        if refusals:
-            raise Refusals(refusals)
-        return self
 
 
 class ServingEngine(EngineOverrides):

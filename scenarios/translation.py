@@ -40,10 +40,11 @@ def _problems(error: Mapping[str, Any], schema: type[BaseModel], origin: Origin)
     if error["type"] == "extra_forbidden":
         path = dotted(place)
         return [Problem(origin(path), path, _unknown(schema, tagged, place))]
-    found = MISSING if error["type"] == "missing" else error["input"]
+    found, expected = MISSING if error["type"] == "missing" else error["input"], locate(schema, tagged).expected()
     if error["type"].startswith("union_tag") and isinstance(found, dict):
-        found = Bare(f"op {found['op']!r}" if "op" in found else "a table without op")
-    return [_problem(Refusal(found, locate(schema, tagged).expected()), place, origin)]
+        tag = "op" if "op" in expected.split() else "kind"
+        found = Bare(f"{tag} {found[tag]!r}" if tag in found else f"a table without {tag}")
+    return [_problem(Refusal(found, expected), place, origin)]
 
 
 def _problem(refusal: Refusal, place: Place, origin: Origin) -> Problem:

@@ -76,7 +76,7 @@ class Steady(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Receive:
-    """Fetch what has arrived; with ``block``, idle until something arrives or the source closes.
+    """Fetch what has arrived; with ``block``, idle until something arrives or no more will.
 
     A loop that hands over ``steady`` says that it keeps nothing from one iteration to the next but batches and steps
     in flight: where nothing changes, a virtual machine may then run several iterations at once.
@@ -156,7 +156,14 @@ class Source(Protocol):
         """Remove and return the requests that have arrived by ``now``."""
 
     def next_arrival(self) -> int | None:
-        """When the next request arrives (ns), None when no more will."""
+        """When the next request arrives (ns) as far as is known, None when none is on its way."""
+
+    @property
+    def closed(self) -> bool:
+        """Whether no request will come any more, on its way or not."""
+
+    def react(self, outputs: Outputs, now: int) -> None:
+        """The clients see outputs at ``now``; in a closed loop they send their next requests."""
 
     def stopped(self, batch: Batch) -> tuple[int, ...]:
         """Ids of the requests whose stop token this batch produced; called once a batch, in launch order."""

@@ -33,6 +33,9 @@ from sim.serving.batch import Batch, StepResult
 from sim.timeline.spans import Kind, Place, Recorder, Timeline
 
 SPIN_BELOW = 2_000_000  # ns: the end of a wait on the host is spun, since a sleep may overrun by a millisecond
+LOOK_AGAIN = (
+    100_000  # ns: how often a thread looks for requests that clients send in answer to another thread's outputs
+)
 
 
 class Call(NamedTuple):
@@ -115,9 +118,11 @@ class WallMachine:
         self._queues: dict[str, SimpleQueue[Any]] = {}
         self._steps = 0
         self._origin = 0
+        self._alone = True
 
     def run(self, threads: Mapping[str, Loop[Any]], source: Source) -> Timeline:
         """Run all threads to their end and return what happened, times counted from the start of the run."""
+        self._alone = len(threads) == 1
         tracks = {name: self._recorder.track(name, Place.HOST_THREAD) for name in threads}
         failures: list[BaseException] = []
 
@@ -189,17 +194,16 @@ class WallMachine:
                 stopped = source.stopped(of.batch) if of is not None and of.batch is not None else ()
                 return StepResult(self._now(), stopped, tokens_back)
             case Receive():
-                arrival = source.next_arrival()
-                if effect.block and arrival is not None and arrival > start:
-                    self._wait(self._origin + arrival)
+                if effect.block and self._coming(source):
                     self._span(track, start, Kind.NO_WORK, "no work", -1)
                     start = self._now()
                 requests = source.take(self._now())
                 self._wait(self._origin + start + self._spend("receive", len(requests), 0))
                 self._span(track, start, Kind.HOST, "receive", -1)
-                return Arrivals(start, requests, closed=source.next_arrival() is None)
+                return Arrivals(start, requests, closed=source.closed)
             case Emit():
                 self._recorder.emit(effect.outputs, start)
+                source.react(effect.outputs, start)
                 return None
             case Put():
                 self._queue(effect.queue).put(effect.item)
@@ -210,6 +214,19 @@ class WallMachine:
                 return self._device.ready(effect.on)
             case _:
                 raise TypeError(f"a loop yielded {effect!r}, which is no effect")
+
+    def _coming(self, source: Source) -> bool:
+        """Wait for the next arrival, which another thread's outputs may bring about; whether there was any wait."""
+        waited = False
+        while not source.closed:
+            arrival, now = source.next_arrival(), self._now()
+            if arrival is not None and arrival <= now:
+                break
+            waited = True
+            soon = now + LOOK_AGAIN
+            until = arrival if self._alone and arrival is not None else soon if arrival is None else min(arrival, soon)
+            self._wait(self._origin + until)
+        return waited
 
     def _queue(self, name: str) -> SimpleQueue[Any]:
         return self._queues.setdefault(name, SimpleQueue())

@@ -94,6 +94,8 @@ class HostThread:
             elif (tried := self._jump(effect.steady, repeated)) is not None:
                 self._vain = self._pause = 0 if tried else min(2 * self._vain or 1, LONGEST_PAUSE)
         arrival = self._source.next_arrival()
+        if effect.block and arrival is None and not self._source.closed:
+            raise RuntimeError("the host thread waits for ever for clients who wait for it")
         if effect.block and arrival is not None and arrival > self._caller.now:
             self._spans.host(self._caller.now, arrival, Kind.NO_WORK, "no work")
             self._caller.now = arrival
@@ -103,7 +105,7 @@ class HostThread:
         self._iterations.worked(ns, "receive", None)
         self._caller.spend(ns)
         self._spans.host(start, self._caller.now, Kind.HOST, "receive")
-        return Arrivals(start, requests, closed=self._source.next_arrival() is None)
+        return Arrivals(start, requests, closed=self._source.closed)
 
     def _work(self, effect: Host) -> Any:
         start = self._caller.now
@@ -119,6 +121,7 @@ class HostThread:
     def _emit(self, effect: Emit) -> None:
         self._iterations.emitted(effect.outputs)
         self._spans.recorder.emit(effect.outputs, self._caller.now)
+        self._source.react(effect.outputs, self._caller.now)
 
     def _put(self, effect: Put) -> None:
         self._iterations.broken()

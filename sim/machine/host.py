@@ -71,7 +71,7 @@ class HostThread:
             case Receive():
                 return (yield from self._receive(block=effect.block))
             case Emit():
-                self.machine.recorder.emit(effect.outputs, self._now)
+                self.machine.emit(effect.outputs)
                 return None
             case Put():
                 self.machine.queue(effect.queue).put(effect.item)
@@ -142,15 +142,30 @@ class HostThread:
     def _receive(self, *, block: bool) -> Process:
         source = self.machine.source
         start = self._now
-        arrival = source.next_arrival()
-        if block and arrival is not None and arrival > start:
-            yield from self._outside(self._until(arrival))
+        if block and not self._comes(start):
+            yield from self._outside(self._coming())
             self._span(start, Kind.NO_WORK, "no work")
             start = self._now
         requests = source.take(start)
         yield from self._spend(self._draw(self.machine.costs.work_ns("receive", len(requests), 0)))
         self._span(start, Kind.HOST, "receive")
-        return Arrivals(start, requests, closed=source.next_arrival() is None)
+        return Arrivals(start, requests, closed=source.closed)
+
+    def _comes(self, now: int) -> bool:
+        """Whether a request has come by now, or none will ever."""
+        arrival = self.machine.source.next_arrival()
+        return self.machine.source.closed if arrival is None else arrival <= now
+
+    def _coming(self) -> Process:
+        """Wait for the next arrival, which a client may send while we wait, in answer to another thread's outputs."""
+        while not self._comes(self._now):
+            arrival = self.machine.source.next_arrival()
+            if arrival is None:
+                yield self.machine.reaction()
+            elif self.machine.alone:
+                yield from self._until(arrival)
+            else:
+                yield self.machine.clock.timeout(arrival - self._now) | self.machine.reaction()
 
     def _launch(self, effect: Launch) -> Process:
         step = self.machine.new_step(effect.work.batch if isinstance(effect.work, Phase) else None)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
-from simpy import Store
+from simpy import Event, Store
 
 from sim.effects import Loop, Source, Step
 from sim.machine.clock import Clock
@@ -15,7 +15,7 @@ from sim.machine.host import HostThread
 from sim.program.calls import HostCosts
 from sim.program.jitter import Jitter, median
 from sim.program.lowering import Lowering, no_lowering
-from sim.serving.batch import Batch
+from sim.serving.batch import Batch, Outputs
 from sim.serving.source import NoRequests
 from sim.timeline.spans import Recorder, Timeline
 
@@ -47,6 +47,8 @@ class Machine:
         self._queues: dict[str, Store] = {}
         self._meetings: dict[Hashable, Meeting] = {}
         self._steps = 0
+        self._reaction: Event | None = None
+        self.alone = True
 
     def run(
         self,
@@ -64,6 +66,7 @@ class Machine:
         ranks = ranks or {}
         warm = set(warm)
         self.source = source or NoRequests()
+        self.alone = len(threads) == 1
         devices: dict[int, Device] = {}
         processes = []
         for number, (name, loop) in enumerate(threads.items()):
@@ -92,6 +95,20 @@ class Machine:
     def queue(self, name: str) -> Store:
         """A queue between host threads, made on first use."""
         return self._queues.setdefault(name, Store(self.clock))
+
+    def emit(self, outputs: Outputs) -> None:
+        """Outputs reach the clients now, who may send their next requests."""
+        self.recorder.emit(outputs, self.clock.now)
+        self.source.react(outputs, self.clock.now)
+        if self._reaction is not None:
+            self._reaction.succeed()
+            self._reaction = None
+
+    def reaction(self) -> Event:
+        """An event that fires when clients have next seen outputs."""
+        if self._reaction is None:
+            self._reaction = self.clock.event()
+        return self._reaction
 
     def new_step(self, batch: Batch | None) -> Step:
         """A handle for a launch: batches keep their own number, other launches count up."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from heapq import heappop, heappush
 
-from sim.serving.batch import Batch, Phase
+from sim.serving.batch import Batch, Outputs, Phase
 from sim.serving.request import Request
 
 
@@ -32,6 +33,14 @@ class RequestSource:
         """When the next request arrives, None when no more will."""
         return self._requests[self._next].arrival if self._next < len(self._requests) else None
 
+    @property
+    def closed(self) -> bool:
+        """Whether no request will come any more."""
+        return self._next == len(self._requests)
+
+    def react(self, outputs: Outputs, now: int) -> None:
+        """Clients see some outputs; those of an open workload do not care."""
+
     def stopped(self, batch: Batch) -> tuple[int, ...]:
         """Ids of the requests whose stop token this batch produced; asked once a batch, in launch order.
 
@@ -54,8 +63,53 @@ class RequestSource:
         return self._due[0][0] if self._due else None
 
 
+class ClosedLoop(RequestSource):
+    """Clients who each wait for an answer before they ask again.
+
+    The first ``clients`` requests arrive at the start; ``think`` nanoseconds after the last token of request i its
+    client sends request i + ``clients``. So each client asks the same things, whoever serves it and however fast.
+    """
+
+    def __init__(
+        self, requests: Iterable[Request], stops: Mapping[int, int] | None, clients: int, think: int = 0
+    ) -> None:
+        super().__init__((), stops)
+        self._drafts = sorted(requests, key=lambda r: r.id)
+        self._clients = clients
+        self._think = think
+        self._sent = [(0, r.id) for r in self._drafts[:clients]]
+        self._unsent = len(self._drafts) - len(self._sent)
+
+    def take(self, now: int) -> tuple[Request, ...]:
+        """Remove and return what has arrived by ``now``."""
+        taken = []
+        while self._sent and self._sent[0][0] <= now:
+            arrival, number = heappop(self._sent)
+            taken.append(replace(self._drafts[number], arrival=arrival))
+        return tuple(taken)
+
+    def next_arrival(self) -> int | None:
+        """When the next request that has been sent arrives, None when there is none."""
+        return self._sent[0][0] if self._sent else None
+
+    @property
+    def closed(self) -> bool:
+        """Whether no request will come any more."""
+        return not self._sent and not self._unsent
+
+    def react(self, outputs: Outputs, now: int) -> None:
+        """Clients whose request has ended think, and send their next."""
+        for request, _, _ in outputs.finished:
+            following = request.id + self._clients
+            if following < len(self._drafts):
+                self._unsent -= 1
+                heappush(self._sent, (now + self._think, following))
+
+
 class NoRequests:
     """A source for loops that serve nobody."""
+
+    closed = True
 
     def take(self, now: int) -> tuple[Request, ...]:
         """Nothing ever arrives."""
@@ -65,6 +119,9 @@ class NoRequests:
     def next_arrival(self) -> int | None:
         """No request will come."""
         return None
+
+    def react(self, outputs: Outputs, now: int) -> None:
+        """There are no clients."""
 
     def stopped(self, batch: Batch) -> tuple[int, ...]:
         """Nobody stops."""

@@ -125,7 +125,7 @@ class ServingRun:
 
         Host times are their medians. None, too, for what is outside of the fast machine.
         """
-        tokens = min(STEPS_TO_REPEAT, self.scenario.workload.output_tokens)
+        tokens = min(STEPS_TO_REPEAT, self.scenario.workload.longest_output)
         short = self.with_workload(output_tokens=tokens, stop_share=0.0)
         machine = FastMachine(self.costs(), self.lowering(), spans=False)
         warm = [decode_graph(bucket) for bucket in self.buckets]
@@ -214,4 +214,4 @@ class ServingRun:
     def largest_batch(self) -> int:
         """How many requests of the workload fit into the KV cache together."""
         workload = self.scenario.workload
-        return self._kv_blocks() // -(-(workload.context + workload.output_tokens + 1) // PAGE)
+        return self._kv_blocks() // -(-(workload.longest_context + workload.longest_output + 1) // PAGE)

@@ -94,7 +94,7 @@ def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
     """
     if run.scenario.workload.batch is None:
         return []
-    tokens = min(SHORT_OUTPUT, run.scenario.workload.output_tokens)
+    tokens = min(SHORT_OUTPUT, run.scenario.workload.longest_output)
     short = run.with_workload(output_tokens=tokens, stop_share=0.0)
     found = []
     if {"serial-graph", "overlap-graph"} <= set(modes):

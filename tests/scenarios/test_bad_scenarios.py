@@ -60,7 +60,7 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
         ("batch = 4", "batch = 0", "workload.batch: found 0, expected an integer of at least 1"),
         ("batch = 4", "batch = '4'", "workload.batch: found '4', expected an integer of at least 1"),
         ("batch = 4", "batch = true", "workload.batch: found true, expected an integer of at least 1"),
-        ("batch = 4, ", "", "workload: missing, expected one of 'batch', 'rate' or 'trace'"),
+        ("batch = 4, ", "", "workload: missing, expected one of 'batch', 'clients', 'rate' or 'trace'"),
         (
             "batch = 4",
             "batch = 4, requests = 2",
@@ -75,6 +75,56 @@ def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
             "batch = 4",
             "rate = '1/s'",
             "workload.requests: missing, expected an integer of at least 1, as 'rate' is set",
+        ),
+        (
+            "batch = 4, context = 16",
+            "clients = 2, requests = 4",
+            "workload.context: missing, expected an integer of at least 1, as 'clients' is set",
+        ),
+        (
+            "batch = 4",
+            "batch = 4, think = '1s'",
+            "workload.think: found '1s', expected no such key beside 'batch'",
+        ),
+        (
+            "batch = 4",
+            "rate = '1/s', requests = 2, arrivals = 'gamma'",
+            "workload.burstiness: missing, expected a number above 0, as arrivals is 'gamma'",
+        ),
+        (
+            "batch = 4",
+            "rate = '1/s', requests = 2, burstiness = 2.0",
+            "workload.burstiness: found 2.0, expected it only beside arrivals = 'gamma'",
+        ),
+        (
+            "batch = 4",
+            "rate = '1/s', requests = 2, ramp = [['1s', 2.0]]",
+            "workload.ramp: found [[1000000000, 2.0]], expected pairs from '0s' on whose times never fall",
+        ),
+        (
+            "batch = 4",
+            "rate = '1/s', requests = 2, profile = { every = '1s', counts = [0, 0] }",
+            "workload.profile.counts: found [0, 0], expected at least one count above 0",
+        ),
+        (
+            "context = 16",
+            "context = { kind = 'uniform', low = 2, high = 3 }",
+            "workload.context: found kind 'uniform', expected an integer beside 'batch'",
+        ),
+        (
+            "context = 16",
+            "context = { kind = 'uniform', low = 3, high = 2 }",
+            "workload.context.high: found 2, expected at least low (3)",
+        ),
+        (
+            "context = 16",
+            "context = { kind = 'zipf' }",
+            "workload.context: found kind 'zipf', expected an integer of at least 1, or a table with kind",
+        ),
+        (
+            "context = 16",
+            "context = { kind = 'empirical', quantiles = [[0.0, 4], [0.5, 3], [1.0, 9]] }",
+            "workload.context.quantiles: found [[0.0, 4], [0.5, 3], [1.0, 9]], expected pairs whose shares rise",
         ),
         (
             "batch = 4",
@@ -129,7 +179,6 @@ def test_all_errors_of_a_file_come_at_once(bench: Path) -> None:
     path = changed(bench / "serving.toml", "batch = 4, context = 16", 'batch = 0, contxt = "16"')
     assert complaints(path) == [
         "serving.toml: workload.batch: found 0, expected an integer of at least 1",
-        "serving.toml: workload.context: missing, expected an integer of at least 1",
         "serving.toml: workload.contxt: unknown key; did you mean 'workload.context'?",
     ]
 

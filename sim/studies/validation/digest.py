@@ -18,13 +18,15 @@ PREDICTED_WITH = {"host", "framework", "title", "source", "buckets"}
 def run_digest(loaded: LoadedScenario) -> str:
     """Name what runs. Left out are title, modes, profile and host costs, which are not part of a run on real hardware.
 
-    Of a closed batch's buckets only the one that it is padded to counts, and of the scheduler's limits none.
+    Of a closed batch's buckets only the one that it is padded to counts, and of the scheduler's limits none. Fields at
+    their defaults are left out, too, so that a field that is new here does not make old runs other runs.
     """
     scenario = loaded.scenario
-    own: dict[str, Any] = scenario.model_dump(mode="json", exclude={"title", "model", "hardware", "modes", "engine"})
+    left_out = {"title", "model", "hardware", "modes", "engine"}
+    own: dict[str, Any] = scenario.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
     if isinstance(scenario, Serving):
         engine, batch = loaded.engine, scenario.workload.batch
-        own["knobs"] = engine.model_dump(mode="json", exclude=PREDICTED_WITH)
+        own["knobs"] = engine.model_dump(mode="json", exclude=PREDICTED_WITH, exclude_defaults=True)
         if batch is not None:
             own["bucket"] = Buckets(engine.buckets).fit(batch)
         else:

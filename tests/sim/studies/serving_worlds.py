@@ -17,3 +17,9 @@ def tiny_open(*overrides: str) -> LoadedScenario:
     """Eight requests of the tiny model that arrive as a Poisson process."""
     small = ("model=tiny", "workload.rate=20000/s", "workload.requests=8", "workload.context=20")
     return load_scenario(SHIPPED, (*small, "workload.output_tokens=6", *overrides))
+
+
+def tiny_clients(clients: int, requests: int, *overrides: str) -> LoadedScenario:
+    """A closed loop of the tiny model."""
+    small = ("model=tiny", f"workload.clients={clients}", f"workload.requests={requests}", "workload.context=20")
+    return load_scenario(SHIPPED, (*small, "workload.output_tokens=6", *overrides))

@@ -49,8 +49,13 @@ def test_a_poisson_process_has_the_mean_interval_of_its_rate() -> None:
 
 
 def test_azure_rows_keep_their_seventh_digit_and_arrive_from_the_first_on(tmp_path: Path) -> None:
-    text = HEAD + "2023-11-16 18:17:03.9799601,10,2\n2023-11-16 18:17:03.9799600,20,3\n2023-11-16 18:17:04,30,4\n"
-    assert rows(build_source(trace(tmp_path, "a.csv", text))) == [(0, 20, 3), (100, 10, 2), (20_040_000, 30, 4)]
+    text = HEAD + "2023-11-16 18:17:03.9799600,10,2\n2023-11-16 18:17:03.9799601,20,3\n2023-11-16 18:17:04,30,4\n"
+    assert rows(build_source(trace(tmp_path, "a.csv", text))) == [(0, 10, 2), (100, 20, 3), (20_040_000, 30, 4)]
+
+
+def test_stamps_with_a_zone_are_moved_to_one(tmp_path: Path) -> None:
+    text = HEAD + "2023-11-16 18:17:03.5+00:00,10,2\n2023-11-16 19:17:03.7000001+01:00,20,3\n"
+    assert rows(build_source(trace(tmp_path, "a.csv", text))) == [(0, 10, 2), (200_000_100, 20, 3)]
 
 
 def test_mooncake_rows_are_milliseconds(tmp_path: Path) -> None:
@@ -68,18 +73,31 @@ def test_requests_cut_a_trace_short(tmp_path: Path) -> None:
     ("name", "text", "message"),
     [
         ("a.csv", HEAD, "holds no request"),
-        ("a.csv", "TIMESTAMP,ContextTokens\n2023-11-16 18:17:03,10\n", "row 1: no column 'GeneratedTokens'"),
+        (
+            "a.csv",
+            "TIMESTAMP,ContextTokens\n2023-11-16 18:17:03,10\n",
+            "no column 'GeneratedTokens', expected TIMESTAMP",
+        ),
         ("a.csv", HEAD + "2023-11-16 18:17:03,10\n", "row 1: no column 'GeneratedTokens'"),
         (
             "a.csv",
             HEAD + "2023-11-16 18:17:03,10,2\n2023-11-16 18:17:03,ten,2\n",
             "row 2: ContextTokens: found 'ten'",
         ),
-        ("a.csv", HEAD + "yesterday,10,2\n", "row 1: Invalid isoformat string"),
-        ("a.csv", HEAD + "2023-11-16 18:17:03+01:00,10,2\n", "row 1: can't subtract offset-naive"),
+        ("a.csv", HEAD + "yesterday,10,2\n", "row 1: TIMESTAMP: found 'yesterday', expected a time such as"),
+        (
+            "a.csv",
+            HEAD + "2023-11-16 18:17:03.5,10,2\n2023-11-16 18:17:03.4,10,2\n",
+            "row 2: found a stamp 0.1 s before the row above, expected rows in the order of their stamps",
+        ),
+        (
+            "a.csv",
+            HEAD + "2023-11-16 18:17:03,-3,2\n",
+            "row 1: found -3 prompt and 2 output tokens, expected at least 1",
+        ),
         ("a.csv", HEAD + "2023-11-16 18:17:03,0,2\n", "row 1: found 0 prompt and 2 output tokens, expected at least 1"),
         ("a.jsonl", "{]\n", "row 1: Expecting property name"),
-        ("a.jsonl", "[1, 2, 3]\n", "row 1: 'list' object has no attribute 'get'"),
+        ("a.jsonl", "[1, 2, 3]\n", "row 1: found '[1, 2, 3]', expected an object with timestamp"),
         ("a.jsonl", '{"timestamp": 1, "input_length": 2}\n', "row 1: no column 'output_length'"),
         ("a.jsonl", '{"timestamp": 1e999, "input_length": 2, "output_length": 3}\n', "row 1: cannot convert float"),
         (
@@ -98,7 +116,7 @@ def test_a_trace_that_cannot_be_read_names_its_row(tmp_path: Path, name: str, te
 
 def test_a_trace_that_is_no_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_bytes(b"\xff\xfe\x00\xff\n\x81,\x82\n")
-    with pytest.raises(ScenarioError, match="row 1: no column 'TIMESTAMP'"):
+    with pytest.raises(ScenarioError, match="no column 'TIMESTAMP', 'ContextTokens', 'GeneratedTokens'"):
         build_source(workload(trace=str(tmp_path / "a.csv")))
 
 
