@@ -31,6 +31,12 @@ class Schedule:
     def next_arrival(self) -> int | None:
         return self.pending[0].arrival if self.pending else None
 
+    @property
+    def closed(self) -> bool:
+        return not self.pending
+
+    def react(self, outputs: Outputs, now: int) -> None: ...
+
     def stopped(self, batch: Batch) -> tuple[int, ...]:
         del batch
         return self.stops
