@@ -90,19 +90,6 @@ def combine_kernel(
     tl.store(out_ptr + row * DIM + dims, result.to(out_ptr.dtype.element_ty))
 
 
-def num_splits_for(rows: int, kv_heads: int, dim: int, multiprocessors: int) -> int:
-    """Parts to cut every context into, so that programs fill the device: 4 run on a multiprocessor at dim 128, 8 at 64.
-
-    Few rows are cut until one wave of programs is full. More than one wave is cut in two where the last would hold
-    less than a third of a wave, and the others idle behind it. From a sweep on an H200; above 32 nothing is gained.
-    """
-    wave = 4 * multiprocessors * 128 // dim
-    programs = rows * kv_heads
-    if programs <= wave:
-        return min(32, wave // programs)
-    return 2 if 0 < programs % wave < wave / 3 else 1
-
-
 def bind_decode_attention(
     stream: int,
     q: torch.Tensor,  # [rows, heads, dim], rows at any stride

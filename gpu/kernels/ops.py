@@ -7,9 +7,10 @@ from collections.abc import Callable
 import torch
 
 from gpu.kernels import fused
-from gpu.kernels.decode_attention import bind_decode_attention, num_splits_for
+from gpu.kernels.decode_attention import bind_decode_attention
 from gpu.model.meta import LENGTH, PAGE, TABLE
 from gpu.model.ops import EPSILON, Call, Norms, Prompts, TorchOps
+from sim.program.splits import num_splits_for
 
 
 class TritonOps(TorchOps):

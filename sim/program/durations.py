@@ -7,6 +7,7 @@ from collections.abc import Callable
 from scenarios.profile import Profile
 from sim.program.grid import grids, interpolate
 from sim.program.ops import Copy, Direction, Kernel
+from sim.program.splits import regime
 
 DECODE, PREFILL = "attention_decode", "attention_prefill"
 
@@ -26,7 +27,10 @@ class Durations:
         self._tables = {
             (kind, tuple(table.shape)): table.points for kind, cost in profile.kernels.items() for table in cost.table
         }
-        self._decode = grids((tuple(table.shape), table.points) for table in profile.kernels[DECODE].table)
+        self._decode = grids(
+            ((tuple(table.shape), table.points) for table in profile.kernels[DECODE].table),
+            lambda rows, heads: regime(rows, heads[1], heads[2], profile.device.multiprocessors),
+        )
         self._known: dict[tuple[object, ...], Kernel] = {}
 
     def kernel(

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Hashable, Iterable
+from functools import partial
 
 Points = tuple[tuple[int, int], ...]
 """Pairs of a size and nanoseconds, in ascending order of size."""
@@ -27,37 +28,57 @@ def interpolate(points: Points, at: float) -> float:
 class Grid:
     """Durations of attention by its batch and the mean context of a row, from one curve over contexts a batch.
 
-    Straight between contexts, then straight between the two batches beside. How contexts scatter around their mean
-    is left out: a kernel that splits them finely is bound by their sum.
+    Straight between contexts, then straight between two batches. ``regime`` names what batches have in common whose
+    times lie on one line; a batch is read off that line alone, a little beyond its ends, too, and only where none of
+    its regime was measured off all batches. How contexts scatter around their mean is left out: a kernel that splits
+    them finely is bound by their sum.
     """
 
-    def __init__(self, curves: dict[int, Points]) -> None:
-        self._batches = sorted(curves)
-        self._curves = [curves[batch] for batch in self._batches]
-        self._first = max(points[0][0] for points in self._curves)
-        self._last = min(points[-1][0] for points in self._curves)
+    def __init__(self, curves: dict[int, Points], regime: Callable[[int], Hashable] = lambda _: None) -> None:
+        self._curves = curves
+        self._first = max(points[0][0] for points in curves.values())
+        self._last = min(points[-1][0] for points in curves.values())
+        self._all = sorted(curves)
+        self._regime = regime
+        self._members: dict[Hashable, list[int]] = defaultdict(list)
+        for batch in self._all:
+            self._members[regime(batch)].append(batch)
 
     def nearest(self, batch: int, context: float) -> tuple[int, float]:
-        """The batch and context closest to these for which there are measurements all around."""
-        return (
-            min(max(batch, self._batches[0]), self._batches[-1]),
-            min(max(context, self._first), self._last),
-        )
+        """The batch and context closest to these that ``at`` can tell."""
+        batches = self._line(batch)
+        if len(batches) == 1 or not self._all[0] <= batch <= self._all[-1]:
+            batch = min(max(batch, batches[0]), batches[-1])
+        return batch, min(max(context, self._first), self._last)
 
     def at(self, batch: int, context: float) -> float:
         """Nanoseconds inside the grid, as ``nearest`` returns it."""
-        right = bisect_left(self._batches, batch)
-        beyond = interpolate(self._curves[right], context)
-        if self._batches[right] == batch:
-            return beyond
-        below = interpolate(self._curves[right - 1], context)
-        share = (batch - self._batches[right - 1]) / (self._batches[right] - self._batches[right - 1])
-        return below + (beyond - below) * share
+        if batch in self._curves:
+            return interpolate(self._curves[batch], context)
+        batches = self._line(batch)
+        right = min(max(bisect_left(batches, batch), 1), len(batches) - 1)
+        few, many = batches[right - 1], batches[right]
+        below, beyond = (interpolate(self._curves[n], context) for n in (few, many))
+        return below + (beyond - below) * (batch - few) / (many - few)
+
+    def _line(self, batch: int) -> list[int]:
+        """The measured batches whose times this one's lies in line with."""
+        return self._members.get(self._regime(batch)) or self._all
 
 
-def grids(tables: Iterable[tuple[tuple[int, ...], Points]]) -> dict[tuple[int, ...], Grid]:
-    """One grid for all tables whose shapes differ in the last number alone, their batch."""
+def grids(
+    tables: Iterable[tuple[tuple[int, ...], Points]],
+    regime: Callable[[int, tuple[int, ...]], Hashable] = lambda _batch, _shape: None,
+) -> dict[tuple[int, ...], Grid]:
+    """One grid for all tables whose shapes differ in the last number alone, their batch.
+
+    ``regime`` of a batch and of the other numbers: see ``Grid``.
+    """
     curves: dict[tuple[int, ...], dict[int, Points]] = defaultdict(dict)
     for (*shape, batch), points in tables:
         curves[tuple(shape)][batch] = points
-    return {shape: Grid(of_shape) for shape, of_shape in curves.items()}
+    return {shape: Grid(of_shape, partial(_of, regime, shape)) for shape, of_shape in curves.items()}
+
+
+def _of(regime: Callable[[int, tuple[int, ...]], Hashable], shape: tuple[int, ...], batch: int) -> Hashable:
+    return regime(batch, shape)

@@ -50,22 +50,3 @@ def test_every_head_of_every_row_is_within_a_hundredth_of_the_reference(
     errors = (got.float() - want).norm(dim=-1) / want.norm(dim=-1)
     assert errors.shape == (len(lengths), heads)
     assert errors.max() < 1e-2
-
-
-@pytest.mark.parametrize(
-    ("rows", "kv_heads", "dim", "splits"),
-    [(1, 8, 128, 32), (12, 8, 128, 5), (28, 8, 128, 2), (28, 8, 64, 4), (6, 2, 64, 32), (66, 8, 128, 1)],
-)
-def test_contexts_are_cut_until_one_wave_of_programs_fills_the_device(
-    rows: int, kv_heads: int, dim: int, splits: int
-) -> None:
-    from gpu.kernels.decode_attention import num_splits_for
-
-    assert num_splits_for(rows, kv_heads, dim, 132) == splits
-
-
-@pytest.mark.parametrize(("rows", "splits"), [(67, 2), (87, 2), (88, 1), (100, 1), (132, 1), (140, 2)])
-def test_a_last_wave_of_less_than_a_third_is_cut_in_two(rows: int, splits: int) -> None:
-    from gpu.kernels.decode_attention import num_splits_for
-
-    assert num_splits_for(rows, 8, 128, 132) == splits

@@ -39,3 +39,19 @@ def test_a_grid_reaches_as_far_as_all_of_its_curves() -> None:
 def test_tables_of_one_shape_make_one_grid_over_their_batches() -> None:
     made = grids([((8, 2, 1), ((5, 100),)), ((8, 1, 1), ((5, 7),)), ((8, 2, 3), ((5, 200),))])
     assert {shape: grid.at(*grid.nearest(2, 5)) for shape, grid in made.items()} == {(8, 2): 150, (8, 1): 7}
+
+
+def by_tens(batch: int) -> int:
+    return batch // 10
+
+
+def test_a_batch_is_read_off_the_line_of_its_regime_and_beyond_its_ends() -> None:
+    grid = Grid({n: ((5, 100 * (n // 10) + n),) for n in (2, 12, 14, 23, 31)}, by_tens)
+    assert [grid.at(*grid.nearest(batch, 5)) for batch in (11, 13, 19)] == [111, 113, 119]
+    assert grid.nearest(27, 5) == (23, 5)  # alone in its regime: what is beyond it is for a roofline to say
+    assert grid.nearest(45, 5) == (31, 5)
+
+
+def test_a_regime_of_which_nothing_was_measured_lies_between_its_neighbours() -> None:
+    grid = Grid({8: ((5, 100),), 22: ((5, 240),)}, by_tens)
+    assert grid.at(*grid.nearest(15, 5)) == 170
