@@ -190,6 +190,12 @@ def launch(work: Phase | Sequence[Op], stream: str = "forward") -> Generator[Eff
     return step
 
 
+def get(queue: str) -> Generator[Effect, Any, Any]:
+    """``Get`` as an expression."""
+    item: Any = yield Get(queue)
+    return item
+
+
 def wait(on: Step | Hashable, how: How = "spin") -> Generator[Effect, Any, StepResult]:
     """Typed ``Wait``."""
     result: StepResult = yield Wait(on, how)

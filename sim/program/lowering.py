@@ -14,13 +14,13 @@ from scenarios.model import ModelShape, TimerModel
 from sim.effects import Phase
 from sim.program.durations import Durations
 from sim.program.frame import Frame, Pieces
-from sim.program.ops import ENTER_STREAM, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
+from sim.program.ops import ENTER_STREAM, INPUTS, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.program.transformer import Pass, Transformer, Work
 from sim.serving.batch import Batch
 from sim.serving.batch import Phase as BatchPhase
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
-INPUTS, SAMPLED = "inputs", "sampled"  # events between these streams: each wait follows the record that it means
+SAMPLED = "sampled"  # an event between these streams: each wait follows the record that it means
 PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
 INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 each
 INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
@@ -59,15 +59,21 @@ class TimerLowering:
     def __init__(self, model: TimerModel, scale: float = 1.0) -> None:
         self._model = model
         self._scale = scale
-        self._frame = Frame(((FORWARD, (0, Record(STEP))),))
+        self._frames = {
+            (forward, copy): Frame(((FORWARD, (*([0] if forward else []), *([Record(STEP)] if copy else []))),))
+            for forward in (True, False)
+            for copy in (True, False)
+        }
 
     def __call__(self, phase: Phase) -> Pieces:
         """The kernel of a batch and the record of its event."""
-        return self._frame.filled(self._ops(phase))
+        frame, ops = self.framed(phase)
+        return frame.filled(ops)
 
     def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
-        """The one frame there is, and the kernel of a batch."""
-        return self._frame, self._ops(phase)
+        """The kernel of a batch, which is its forward pass, and the record of its event, which is its copy back."""
+        forward = "forward" in phase.parts
+        return self._frames[forward, "copy" in phase.parts], self._ops(phase) if forward else ()
 
     def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
         """A timer takes as long in every step of the same rows."""
@@ -103,9 +109,10 @@ class TransformerLowering:
     Serial steps keep to one stream: inputs to the device, forward, sampling, tokens back. Under overlap the inputs go
     to a staging buffer over the schedule stream, a resolve kernel on the forward stream puts them into place and
     replaces symbolic tokens, a store kernel keeps the sampled ones for the next step, and the copy back leaves over
-    its own stream if the preset has one. A decode batch with a bucket replays the bucket's graph with its padding
-    rows, which attend to one token each; any other batch is launched kernel by kernel. ``free_slots`` leaves the
-    resolve and store kernels out, to see what they cost.
+    its own stream if the preset has one. A phase of some parts goes to the same streams; a lone ``prepare`` is that of
+    a thread whose only stream is the schedule stream. A decode batch with a bucket replays the bucket's graph with its
+    padding rows, which attend to one token each; any other batch is launched kernel by kernel. ``free_slots`` leaves
+    the resolve and store kernels out, to see what they cost.
     """
 
     def __init__(
@@ -195,9 +202,11 @@ class TransformerLowering:
 
     def _arranged(self, phase: Phase, sized: _Sized) -> Pieces:
         """Put the operations of a step onto their streams and in order."""
-        overlap = "resolve" in phase.parts
+        overlap = "resolve" in phase.parts or "store" in phase.parts
         pieces: list[tuple[str, Sequence[Op]]] = []
         main: list[Op] = []
+        if phase.parts == ("prepare",):  # the thread that launches the rest has a stream of its own
+            return [(SCHEDULE, [*sized.inputs, Record(INPUTS)])]
         if overlap and sized.inputs:
             pieces.append((SCHEDULE, [*self._enter_stream, *sized.inputs, Record(INPUTS)]))
             main.append(WaitEvent(INPUTS))

@@ -9,6 +9,8 @@ from typing import Literal
 Direction = Literal["h2d", "d2h"]
 STEP = "the step's own event"
 """Recorded by a step's operations, this event is what waiting for the step waits for."""
+INPUTS = "inputs"
+"""Recorded when a step's inputs are on the device: the latest launched step's, where a stage of its own brings them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -90,8 +90,13 @@ class Scheduler:
                 )
             self.waiting.append(request)
 
-    def schedule(self) -> Batch | None:
-        """The next batch, or None when there is nothing to compute before a result comes back."""
+    def schedule(self, *, admit: bool = True) -> Batch | None:
+        """The next batch, or None when there is nothing to compute before a result comes back.
+
+        Without ``admit`` those who wait go on waiting: the rows that run decode once more.
+        """
+        if not admit:
+            return self._decode() if self._running else None
         self._admit_computed()
         budget = Budget(
             self.prefill_tokens, self.max_rows - len(self._running), self.kv.num_free * self.kv.page, self.kv.page

@@ -41,6 +41,13 @@ class Server:
         """The next batch, None when nothing can be computed before a result comes back."""
         return self.scheduler.schedule()
 
+    def again(self) -> Batch | None:
+        """The decode batch after the last one, prepared, without a look at who waits; None when no row is left."""
+        batch = self.scheduler.schedule(admit=False)
+        if batch is not None:
+            self.prepare(batch)
+        return batch
+
     def prepare(self, batch: Batch) -> None:
         """Choose the batch's bucket; reserve slots for its tokens and name those that its inputs stand in."""
         if self.buckets is not None and batch.phase is Phase.DECODE:
