@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs
 
-.PHONY: run test lint bench clean
+.PHONY: run test check-deep lint bench clean
 
 run: .venv/base
 	$(BIN)/overlapsim run decode-llama-3.1-8b --out $(OUT)/decode-llama-3.1-8b
 
 test: .venv/test
 	$(BIN)/python -m pytest
+
+# The fast machine against the reference on 2,000 random programs and as many serving workloads: ten minutes.
+check-deep: .venv/test
+	$(BIN)/python -m pytest --hypothesis-profile=deep tests/sim/machine/test_fast_equals_reference.py tests/sim/studies/test_fast_serving.py
 
 lint: .venv/test
 	$(BIN)/ruff check .

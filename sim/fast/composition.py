@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, cast
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.effects import Step
 from sim.fast.caller import Caller
@@ -38,8 +39,8 @@ class _Queue(LaunchQueue):
 
     __slots__ = ("entries",)
 
-    def __init__(self) -> None:
-        super().__init__(0)
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
         self.entries: list[tuple[int, Form, Starts | None]] = []
 
     def add(self, start: int) -> None:
@@ -145,7 +146,7 @@ class Composition:
             stream.track = other.track
             stream.free_at = self._variable["stream", name]
             stream.replayed = other.replayed
-            stream.launches = _Queue()
+            stream.launches = _Queue(real.constants.queue_depth)
         for direction, (other, _, _) in real.engines.items():
             device.engines[direction] = device.streams[other.name], NEVER, self._variable["engine", direction]
         device.last = None if real.last is None else device.streams[real.last.name]
@@ -210,16 +211,24 @@ class Composition:
             wrong[:-1] |= states[:-1, 0] >= arrival
         for fired, start, late in self.guards:
             wrong[:-1] |= (self.values(fired, states) > self.values(start, states)) != late
-        back = len(self._marks) + 1
-        for stream in self._device.streams.values():
-            entries = cast("_Queue", stream.launches).entries
-            if not entries:
-                continue
-            if stream.launches.count * (back + 1) > self._device.constants.queue_depth:
-                return 0
-            last = self.values(entries[-1][1], states)[:-back]
-            wrong[: len(last)] |= last > states[back : back + len(last), 0]
+        for name, stream in self._device.streams.items():
+            queue = cast("_Queue", stream.launches)
+            if queue.entries:
+                wrong[:-1] |= ~self._roomy(self._real.streams[name].launches, queue, states)
         return int(wrong.argmax())
+
+    def _roomy(self, real: LaunchQueue, queue: _Queue, states: Column) -> npt.NDArray[np.bool_]:
+        """In which iterations a launch queue cannot fill.
+
+        It cannot where, as an iteration begins, all launches have started but those of the ``back - 1`` before it, and
+        the queue holds these and the iteration's own.
+        """
+        back, launches = len(self._marks) + 1, queue.count
+        if launches * back > queue.depth:
+            return np.zeros(self.steps, dtype=bool)
+        earlier = [real.started(real.count - launches * (back - 1 - k), int(states[k, 0])) for k in range(back)]
+        last = self.values(queue.entries[-1][1], states)
+        return np.append(earlier, last[:-back] <= states[back:-1, 0])[: self.steps]
 
     def leave(self, caller: Caller, states: Column, steps: int) -> None:
         """Put the real device and its caller where so many iterations lead."""

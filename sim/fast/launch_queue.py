@@ -65,6 +65,12 @@ class LaunchQueue:
         self._waits(self.count + 1 - self.depth, now)
         return self.count + launches - self.depth > self._clear
 
+    def started(self, launch: int, now: int) -> bool:
+        """Whether this launch, counted from 1, and all before it are known to have started by ``now``."""
+        if launch <= self._clear:
+            return True
+        return next(start for last, start, _ in self._blocks if last >= launch) <= now
+
     def opens_train(self, launches: int) -> Column:
         """When each of the next launches may return, at most ``depth`` of them."""
         first = self.count + 1 - self.depth

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from machine_programs import (
@@ -91,7 +92,7 @@ def engines(draw: st.DrawFn) -> Program:
     return (*pieces, Piece(Wait("device")))
 
 
-@settings(max_examples=1400, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(program=engines(), machine=constants(), jitter=st.sampled_from((None, None, 3, 4)))
 def test_one_stream_of_kernels_with_copies_on_others_is_equal(
     program: Program, machine: Constants, jitter: int | None
@@ -99,7 +100,7 @@ def test_one_stream_of_kernels_with_copies_on_others_is_equal(
     both(program, machine, jitter=jitter)
 
 
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=examples(60), deadline=None)
 @given(program=programs(), machine=constants())
 def test_any_program_is_equal_or_refused(program: Program, machine: Constants) -> None:
     try:
@@ -108,7 +109,7 @@ def test_any_program_is_equal_or_refused(program: Program, machine: Constants) -
         assert error.feature.startswith(("kernels of streams", "copies of streams", "graphs with branches"))  # noqa: PT017
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(("main", "side", "third")), st.lists(lasting, min_size=1, max_size=9).map(tuple)),
@@ -122,7 +123,7 @@ def test_streams_that_take_turns_are_equal(steps: list[tuple[str, tuple[Kernel, 
     both(tuple(pieces), machine)
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(ops=st.lists(operations(st.one_of(kernels(), copies(pageable=False))), max_size=8), machine=constants())
 def test_polling_and_naive_steps_are_equal(ops: list[Op], machine: Constants) -> None:
     def polling() -> Loop[None]:

@@ -6,12 +6,15 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pytest
+from depth import examples
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_worlds import tiny, tiny_open
 
 from scenarios.loader import load_engine, load_model
 from scenarios.model import TimerModel
+from sim.serving.server import Server
 from sim.studies.serving import ServingRun
 from sim.timeline.spans import Timeline
 
@@ -87,14 +90,14 @@ def compare(run: ServingRun, mode: str) -> None:
     assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
 
 
-@settings(max_examples=480, deadline=None)
+@settings(max_examples=examples(100), deadline=None)
 @given(run=runs())
 def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
     for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
         compare(run, mode)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=examples(10), deadline=None)
 @given(run=runs(30), rate=st.sampled_from((150.0, 600.0, 2_000.0)), requests=st.integers(2, 4))
 def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate: float, requests: int) -> None:
     slow = run.with_workload(batch=None, rate=rate, requests=requests)
@@ -102,13 +105,27 @@ def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate:
         compare(replace(slow, scale=0.5), mode)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=examples(8), deadline=None)
 @given(run=runs())
 def test_a_naive_loop_is_equal_to_the_byte(run: ServingRun) -> None:
     compare(run, "naive")
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=examples(40), deadline=None)
 @given(run=runs(40), mode=st.sampled_from(("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")))
 def test_long_outputs_are_equal_when_their_steps_are_run_at_once(run: ServingRun, mode: str) -> None:
     compare(run, mode)
+
+
+@pytest.mark.parametrize(("depth", "at_once"), [(1, False), (30, False), (55, False), (56, True), (57, True)])
+def test_steps_are_run_at_once_from_the_depth_on_at_which_two_of_them_fit_into_the_launch_queue(
+    depth: int, at_once: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tiny model's step launches 28 kernels on the forward stream, two steps are in flight."""
+    run = CLOSED.with_workload(batch=3, context=50, output_tokens=60)
+    run = replace(run, constants=replace(run.constants, queue_depth=depth))
+    jumps: list[int] = []
+    advance = Server.advance
+    monkeypatch.setattr(Server, "advance", lambda self, steps: (jumps.append(steps), advance(self, steps))[1])
+    compare(run, "overlap-eager")
+    assert bool(jumps) == at_once
