@@ -43,7 +43,13 @@ def lean(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
         f" kinds as elementwise. A matrix product: {_scatter(runs, 'gemm')}"
     )
     work = {
-        name: (numbers[name], numbers[f"{name}_per_row"], f"{where}: {_scatter(runs, name)} and a row's share")
+        name: (
+            numbers[name],
+            max(0, numbers[f"{name}_per_row"] - prefill.get(f"{name}_per_token", 0)),
+            prefill.get(f"{name}_per_token", 0),
+            f"{where}: {_scatter(runs, name)} and a row's share"
+            + ("; a token's from prompts alone in their steps" if f"{name}_per_token" in prefill else ""),
+        )
         for name in WORK
     }
     return _preset("lean", work, by_kind, by_kind["elementwise"], source)
@@ -64,7 +70,7 @@ def pytorch(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
         + "; other kinds: elementwise"
     )
     work = {
-        name: (cost.base, cost.per_row, "as the preset lean: no scheduler belongs to PyTorch")
+        name: (cost.base, cost.per_row, cost.per_token, "as the preset lean: no scheduler belongs to PyTorch")
         for name in WORK
         for cost in [getattr(ours, name)]
     }
@@ -72,15 +78,20 @@ def pytorch(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
 
 
 def _preset(
-    name: str, work: dict[str, tuple[int, int, str]], by_kind: dict[str, int], default: int, source: str
+    name: str, work: dict[str, tuple[int, int, int, str]], by_kind: dict[str, int], default: int, source: str
 ) -> dict[str, Any]:
     """A shipped preset with other costs; its knobs stay."""
     knobs = load_engine(name).model_dump(exclude={"host", "framework"})
     document = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in knobs.items()},
         "host": {
-            part: {"base": format_duration(base), "per_row": format_duration(per_row), "source": where}
-            for part, (base, per_row, where) in work.items()
+            part: {
+                "base": format_duration(base),
+                "per_row": format_duration(per_row),
+                **({"per_token": format_duration(per_token)} if per_token else {}),
+                "source": where,
+            }
+            for part, (base, per_row, per_token, where) in work.items()
         },
         "framework": {
             "default": format_duration(default),

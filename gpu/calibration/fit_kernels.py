@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gpu.calibration.fit_constants import Estimate
-from gpu.calibration.fit_tables import Curves, curves, left_out, left_out_of_grid, tables
+from gpu.calibration.fit_tables import Curves, curves, left_out, left_out_of_grid, left_out_of_prompts, tables
 from gpu.calibration.layer_parts import LayerRow, Part
 from gpu.calibration.measurements import Measurements
 from gpu.calibration.regression import Floats, fit_roofline
@@ -53,7 +53,7 @@ def kernel_costs(m: Measurements, graph_gap: float) -> dict[str, Table]:
         return float(lines[_group(part)].at(flops, traffic)[0])
 
     full = _by_group((part for layer in layers for part in layer.parts(estimate)), build)
-    spread = _spread([layer.unexplained for layer in layers])
+    spread = _spread([layer.unexplained for layer in layers if layer.prompts == 1])
     where = f"layers: a graph of layers less the same without this kind; kinds add up to a layer but for {spread} rows"
     squares = [_square(row, graph_gap) for row in m.kernels["squares"]]
     adds = [Row((), 1, row["us"] - graph_gap, 12 * row["elements"]) for row in m.kernels["adds"]]
@@ -78,8 +78,9 @@ def kernel_costs(m: Measurements, graph_gap: float) -> dict[str, Table]:
         "attention_combine": cost("combine", f"tables by [width]: {where}"),
         "attention_prefill": cost(
             "prefill",
-            f"tables by [heads, kv_heads, head_dim] over one prompt's length, causal: {where}; torch's flash attention"
-            " and the copy of its result",
+            f"tables by [heads, kv_heads, head_dim, prompts] over each prompt's length, causal: {where}; of several"
+            " prompts not stretched; torch's flash attention and the copy of its result",
+            left_out=left_out_of_prompts,
         ),
         "norm": cost("norm", f"tables by [width]: {where}; sum and norm are written"),
         "elementwise": _cost(
@@ -153,8 +154,8 @@ def _row(part: Part, *, tile: int, input_width: int) -> Row:
             traffic = 2 * BF16 * rows * (part.context * s.kv_size + s.q_size)
             return Row((*heads, rows), part.context, part.us, traffic, 4 * rows * part.context * s.q_size)
         case "prefill":
-            traffic = 2 * BF16 * rows * (s.q_size + s.kv_size)
-            return Row(heads, rows, part.us, traffic, 2 * s.q_size * rows**2)
+            traffic, length = 2 * BF16 * rows * (s.q_size + s.kv_size), rows // part.prompts
+            return Row((*heads, part.prompts), length, part.us, traffic, 2 * s.q_size * rows * length)
         case "moved":  # rows of the inputs' table, or tokens of 8 bytes
             return Row((), 1, part.us, rows * (2 * INT32 * input_width if part.name == "resolve" else 2 * 8))
     width, element, shared = {

@@ -13,6 +13,7 @@ from typing import Any
 
 from scenarios.units import format_duration
 from sim.program.grid import Points, grids, interpolate
+from sim.program.prompts import PromptCurves
 
 Curves = dict[tuple[int, ...], Points]
 
@@ -56,4 +57,14 @@ def left_out_of_grid(measured: Curves) -> list[float]:
         for context, ns in points[1:-1]:
             kept = ((shape, tuple(p for p in curve if p[0] != context)) for shape, curve in others.items())
             errors.append(grids(kept)[tuple(heads)].at(batch, context) / ns - 1)
+    return errors
+
+
+def left_out_of_prompts(measured: Curves) -> list[float]:
+    """Relative errors of all inner points over a prompt's length, each as interpolated without it."""
+    errors = []
+    for (*_, count), points in measured.items():
+        for length, ns in points[1:-1]:
+            others = tuple(point for point in points if point[0] != length)
+            errors.append(PromptCurves({count: others}).at(count, length) / ns - 1)
     return errors

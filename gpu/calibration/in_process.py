@@ -9,7 +9,7 @@ from steps behind a sleeping device, before which the host has waited.
 from __future__ import annotations
 
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
@@ -18,6 +18,7 @@ from statistics import fmean
 import torch
 
 from gpu.calibration.clock import cycles, sleep
+from gpu.calibration.regression import theil_sen
 from gpu.engine.build import TorchRun
 from gpu.model.ops import Call
 from scenarios.loader import load_scenario
@@ -29,6 +30,8 @@ from sim.timeline.spans import FIELDS, Timeline
 FORWARD = ("gemm", "gemm_long", "gemm_bias", "norm", "rope", "kv_write", "attention", "elementwise")
 AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
 WORK = ("receive", "schedule", "prepare", "process")
+PER_TOKEN = {"schedule": ("schedule",), "prepare": ("prepare", "launch")}
+"""Work that grows with the tokens of a prompt, and its spans; filling a step's inputs is part of its launch."""
 ROWS = (2, 240)
 """Batches between which the scheduler's costs a row are taken."""
 LAYERS, STEPS, DEVICE_US = 16, 24, 600
@@ -135,17 +138,42 @@ def measure() -> dict[str, int]:
 
 
 def measure_prefill() -> dict[str, int]:
-    """What only prefill steps launch, by kind; not part of ``measure``, whose numbers are few."""
+    """What only prefill steps cost; not part of ``measure``, whose numbers are few.
+
+    By kind what only they launch, and ``..._per_token`` what a prompt's token adds to the scheduler's work: the slope
+    over prompts of many lengths, each alone in its step.
+    """
     watch = Stopwatch()
     run = _prefilling()
     run.wrap = watch.wrap
-    run.run("overlap-eager")
-    return {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
+    timeline = run.run("overlap-eager")
+    assert run.inputs is not None
+    numbers = {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
+    tokens = {
+        delivery.step: sum(request.context for request in members)
+        for delivery, members in zip(timeline.deliveries, run.inputs.steps, strict=True)
+        if delivery.prefill
+    }
+    for name, spans in PER_TOKEN.items():
+        work = sum((_by_step(timeline, span) for span in spans), Counter())
+        numbers[f"{name}_per_token"] = max(0, round(theil_sen([(n, work[step]) for step, n in tokens.items()]).slope))
+    return numbers
+
+
+def _by_step(timeline: Timeline, name: str) -> Counter[int]:
+    """How long spans of this name took, by the step that they belong to."""
+    rows = timeline.table[timeline.column("name") == timeline.names.index(name)]
+    start, end, step = (FIELDS.index(field) for field in ("start", "end", "step"))
+    found: Counter[int] = Counter()
+    for row in rows.tolist():
+        found[row[step]] += row[end] - row[start]
+    return found
 
 
 @cache
 def _prefilling() -> TorchRun:
-    sets = ["workload.rate=2000/s", "workload.requests=20", "workload.context=64", "workload.output_tokens=2"]
+    sets = ["workload.rate=200/s", "workload.arrivals=constant", "workload.requests=24", "workload.output_tokens=2"]
+    sets.append("workload.context={kind='uniform',low=64,high=4000}")
     serving = ServingRun.of(load_scenario("decode-llama-3.1-8b", sets))
     run = TorchRun.of(replace(serving, model=_small(1)), _device())
     run.run("overlap-eager")

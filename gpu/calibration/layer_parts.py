@@ -17,7 +17,10 @@ LEAST = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One kernel of a step of a model: ``rows`` new tokens over a context of so many, microseconds without any gap."""
+    """One kernel of a step of a model: ``rows`` new tokens over a context of so many, microseconds without any gap.
+
+    In prefill the rows are those of so many ``prompts`` of one length.
+    """
 
     model: str
     phase: str
@@ -25,6 +28,7 @@ class Part:
     rows: int
     context: int
     us: float
+    prompts: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +55,11 @@ class LayerRow:
         }
 
     @property
+    def prompts(self) -> int:
+        """How many prompts the rows are of; of several only the attention was measured."""
+        return int(self.row.get("prompts", 1))
+
+    @property
     def unexplained(self) -> float:
         """By how much the kernels of a layer add up to something else than the layer, relative."""
         return sum(us * (TIMES[name] or 1) for name, us in self.removed.items()) / self.layer - 1
@@ -62,6 +71,9 @@ class LayerRow:
 
     def known(self) -> Iterator[Part]:
         """The kernels that are longer than the layer's doubt, as they were measured."""
+        if self.prompts > 1:
+            yield from self._several()
+            return
         for name, us in self.removed.items():
             if us > self.doubt:
                 yield from self._parts(name, us - self.gap)
@@ -74,6 +86,9 @@ class LayerRow:
 
         A kernel that is not known takes what ``estimate`` says; the others are stretched by what is left.
         """
+        if self.prompts > 1:
+            yield from self._several()
+            return
         removed, doubt = self.removed, self.doubt
         guessed = {
             name: min(estimate(self._part(name, 0.0)), max(LEAST, doubt)) for name, us in removed.items() if us <= doubt
@@ -86,6 +101,10 @@ class LayerRow:
             yield from self._parts(name, us)
         for name, us in self._once().items():
             yield self._part(name, max(LEAST, us - self.gap) if us > doubt else estimate(self._part(name, 0.0)))
+
+    def _several(self) -> Iterator[Part]:
+        """Attention of several prompts."""
+        yield self._part("attention", max(LEAST, self.removed["attention"] - self.gap))
 
     def _parts(self, name: str, us: float) -> Iterator[Part]:
         if name != "attention" or self.row["phase"] == "prefill":
@@ -107,7 +126,7 @@ class LayerRow:
 
     def _part(self, name: str, us: float, context: int = 0) -> Part:
         row = self.row
-        return Part(row["model"], row["phase"], name, row["rows"], context, us)
+        return Part(row["model"], row["phase"], name, row["rows"], context, us, self.prompts)
 
 
 def _total(us: Mapping[str, float]) -> float:

@@ -29,7 +29,15 @@ MODELS = {"llama-3.1-8b": 4, "llama-3.2-1b": 6, "qwen2.5-0.5b": 10, "qwen3-0.6b"
 ROWS = (2, 3, 6, 12, 20, 28, 36, 44, 52, 60, 76, 92, 108, 124, 140, 156, 172, 188, 204, 220, 236, 252, 268, 316)
 CONTEXTS = (96, 192, 384, 768, 1536, 3072, 6144)
 BASE = 768
-PROMPTS = (24, 96, 384, 768, 1536, 3072, 6144)
+PROMPTS = (24, 96, 192, 384, 768, 1536, 3072, 6144, 9216)
+MANY = {
+    3: (96, 192, 384, 768, 1536, 3072),
+    6: (96, 192, 384, 768, 1536),
+    12: (24, 96, 192, 384, 768),
+    24: (24, 96, 192, 384),
+    48: (24, 96, 192),
+}
+"""Numbers of prompts that run side by side, and their lengths: no more tokens than the longest single prompt has."""
 REPEATS = 5
 TRAIN = 4500.0
 """Microseconds of replays that are timed at once."""
@@ -44,9 +52,9 @@ Row = dict[str, Any]
 def layers() -> Iterator[tuple[Row, float]]:
     """One row a model and number of rows, as they are measured, and the share of all that is done by then.
 
-    Of each model decode comes first, then prefill of one prompt.
+    Of each model decode comes first, then prefill of one prompt, then of several.
     """
-    done, every = 0, len(MODELS) * (len(ROWS) + len(PROMPTS))
+    done, every = 0, len(MODELS) * (len(ROWS) + len(PROMPTS) + sum(map(len, MANY.values())))
     for name, count in MODELS.items():
         bench = _Bench(load_model(name).model_copy(update={"layers": count}))
         for row in chain(bench.decode(), bench.prefill()):
@@ -64,7 +72,7 @@ class _Bench:
         free = torch.cuda.mem_get_info()[0]
         self._contexts = [c for c in CONTEXTS if c * max(ROWS) * shape.kv_bytes_per_token < free // 2 or c <= BASE]
         self._pages = max(self._contexts) // PAGE
-        self._weights = random_weights(shape, torch.device(DEV), BF16, positions=max(CONTEXTS) + 1)
+        self._weights = random_weights(shape, torch.device(DEV), BF16, positions=max(*CONTEXTS, *PROMPTS) + 1)
         self._sampled = torch.zeros(max(ROWS), dtype=torch.int64, device=DEV)
         self._future = torch.zeros(4096, dtype=torch.int64, device=DEV)
 
@@ -104,20 +112,32 @@ class _Bench:
             yield row
 
     def prefill(self) -> Iterator[Row]:
-        """One prompt of every length, causally attending to itself."""
+        """One prompt of every length, and then several, causally attending to themselves.
+
+        Of several prompts nothing but attention is new: the rest of a layer works on tokens, whosever they are.
+        """
         longest = max(PROMPTS)
-        model = self._model((longest // PAGE + 1) * PAGE, longest, 1)
+        model = self._model((longest // PAGE + 1) * PAGE, longest, max(MANY))
         for length in PROMPTS:
-            meta = torch.zeros(length, TABLE, dtype=torch.int32, device=DEV)
-            meta[:, TOKEN] = torch.randint(0, self._shape.vocab, (length,), device=DEV)
-            meta[:, POSITION] = torch.arange(length, device=DEV)
-            meta[:, SLOT] = meta[:, POSITION] + PAGE
-            meta[:, LENGTH] = meta[:, POSITION] + 1
-            starts = torch.tensor([0, length], dtype=torch.int32, device=DEV)
-            ends = torch.tensor([length - 1], dtype=torch.int32, device=DEV)
-            prompts = Prompts((length,), starts, ends)
-            calls = model.prefill(meta, partial(_same, prompts))
+            calls = self._prompts(model, 1, length)
             yield self._row("prefill", length, self._times(calls, self._parts(calls, PREFILL), {}))
+        for count, lengths in MANY.items():
+            for length in lengths:
+                calls = self._prompts(model, count, length)
+                parts = {"attention": self._parts(calls, PREFILL)["attention"]}
+                yield self._row("prefill", count * length, {"prompts": count} | self._times(calls, parts, {}))
+
+    @staticmethod
+    def _prompts(model: Llama, count: int, length: int) -> Calls:
+        """The launches of a step of so many equal prompts."""
+        tokens = count * length
+        meta = torch.zeros(tokens, TABLE, dtype=torch.int32, device=DEV)
+        meta[:, TOKEN] = torch.randint(0, model.weights.shape.vocab, (tokens,), device=DEV)
+        meta[:, POSITION] = torch.arange(length, device=DEV).repeat(count)
+        meta[:, SLOT] = torch.arange(tokens, device=DEV) + PAGE
+        meta[:, LENGTH] = meta[:, POSITION] + 1
+        starts = torch.arange(0, tokens + 1, length, dtype=torch.int32, device=DEV)
+        return model.prefill(meta, partial(_same, Prompts((length,) * count, starts, starts[1:] - 1)))
 
     def _row(self, phase: str, rows: int, times: Row) -> Row:
         about = {"phase": phase, "model": self._shape.name, "layers": self._shape.layers, "rows": rows}

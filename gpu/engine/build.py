@@ -8,7 +8,7 @@ import torch
 
 from gpu.engine.forwards import Forwards
 from gpu.engine.graphs import Captured, DecodeGraphs
-from gpu.engine.inputs import Inputs
+from gpu.engine.inputs import Inputs, Prompts
 from gpu.engine.needs import needs
 from gpu.engine.streams import Streams
 from gpu.engine.torch_device import TorchDevice, Wrap, numbers_for
@@ -46,6 +46,7 @@ class TorchRun:
     _forwards: Forwards | None = None
     _streams: Streams | None = None
     _captured: dict[tuple[int, ...], DecodeGraphs] = field(default_factory=dict)
+    _prompts: Prompts | None = None
 
     @classmethod
     def of(cls, run: ServingRun, device: str, *, dtype: torch.dtype | None = None) -> TorchRun:
@@ -126,8 +127,10 @@ class TorchRun:
         rows = (
             sampled if run.scenario.workload.batch is not None else max(sampled, scheduler.prefill_tokens, self.longest)
         )
+        vocab = self.weights.shape.vocab
+        self._prompts = self._prompts or Prompts(vocab)
         self.inputs = inputs = Inputs(
-            scheduler.kv, sampled, -(-self.longest // PAGE), self.weights.shape.vocab, scratch_slot=slots
+            scheduler.kv, sampled, -(-self.longest // PAGE), vocab, scratch_slot=slots, prompts=self._prompts
         )
         if self._forwards is None:
             on = self.weights.embedding.device

@@ -24,9 +24,12 @@ class Inputs:
     page b + 1. ``scratch_slot`` is the FutureMap slot of tokens that nobody will ask for.
     """
 
-    def __init__(self, kv: KVCache, rows: int, pages: int, vocab: int, *, scratch_slot: int = 0) -> None:
+    def __init__(
+        self, kv: KVCache, rows: int, pages: int, vocab: int, *, scratch_slot: int = 0, prompts: Prompts | None = None
+    ) -> None:
         self._kv = kv
         self._vocab = vocab
+        self._prompt = Prompts(vocab) if prompts is None else prompts
         self._scratch_slot = scratch_slot
         self._rows = np.zeros((rows, TABLE + pages), np.int32)
         self._all = np.arange(rows)
@@ -87,7 +90,7 @@ class Inputs:
         for request, start in zip(batch.members, starts, strict=False):
             rows = out[start : start + request.context]
             position = np.arange(request.context)
-            rows[:, TOKEN] = prompt(request, self._vocab)
+            rows[:, TOKEN] = self._prompt(request)
             rows[:, POSITION] = position
             pages = np.array(self._kv.table(request.id)) + 1
             rows[:, SLOT] = pages[position // PAGE] * PAGE + position % PAGE
@@ -142,9 +145,23 @@ def _numbers(slots: object) -> Table:
     return np.array(slots, dtype=np.int32)
 
 
-def prompt(request: Request, vocab: int) -> npt.NDArray[np.int64]:
-    """A request's prompt: tokens that depend on the request alone."""
-    return np.random.default_rng(request.id).integers(0, vocab, request.context)
+class Prompts:
+    """The prompts of requests: random tokens that depend on the request alone.
+
+    Each is made once, for whoever keeps this object: clients send tokens, no server draws them.
+    """
+
+    def __init__(self, vocab: int) -> None:
+        self._vocab = vocab
+        self._made: dict[tuple[int, int], Table] = {}
+
+    def __call__(self, request: Request) -> Table:
+        """A request's prompt."""
+        key = request.id, request.context
+        if key not in self._made:
+            drawn = np.random.default_rng(request.id).integers(0, self._vocab, request.context)
+            self._made[key] = drawn.astype(np.int32)
+        return self._made[key]
 
 
 def first_token(request: Request, vocab: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from scenarios.profile import Profile
-from sim.program.grid import grids, interpolate
+from sim.program.grid import by_last, grids, interpolate
 from sim.program.ops import Copy, Direction, Kernel
+from sim.program.prompts import Chunk, PromptCurves
 from sim.program.splits import regime
 
 DECODE, PREFILL = "attention_decode", "attention_prefill"
@@ -17,7 +18,8 @@ class Durations:
 
     A kernel takes a floor and, on top, the larger of its arithmetic at the kind's rate and its traffic at the kind's
     bandwidth. Where the profile holds a measured table for the shape, the table decides: between its rows on a
-    straight line, beyond its ends in proportion to the roofline. Decode attention has tables over two sizes.
+    straight line, beyond its ends in proportion to the roofline. Attention has tables over
+    two sizes: batch and context, or number and length of prompts.
     """
 
     def __init__(self, profile: Profile, scale: float = 1.0) -> None:
@@ -31,6 +33,10 @@ class Durations:
             ((tuple(table.shape), table.points) for table in profile.kernels[DECODE].table),
             lambda rows, heads: regime(rows, heads[1], heads[2], profile.device.multiprocessors),
         )
+        self._prefill = {
+            shape: PromptCurves(curves)
+            for shape, curves in by_last((tuple(table.shape), table.points) for table in profile.kernels[PREFILL].table)
+        }
         self._known: dict[tuple[object, ...], Kernel] = {}
 
     def kernel(
@@ -53,19 +59,16 @@ class Durations:
         return kernel
 
     def prefill_attention(
-        self, shape: tuple[int, int, int], prompts: tuple[int, ...], work: Callable[[int], tuple[int, int]]
+        self, shape: tuple[int, int, int], chunks: tuple[Chunk, ...], work: Callable[[int, int], tuple[int, int]]
     ) -> Kernel:
-        """Causal attention of all prompts of a step, as one kernel; ``work`` of a length is operations and bytes.
+        """Causal attention of all prompts of a step, whole or in chunks, as one kernel.
 
-        Prompts run side by side. Together they take what their arithmetic takes at the best rate that a prompt of the
-        shape was measured at, and never less than the longest takes alone: one prompt leaves much of a device idle.
+        ``work`` of a chunk's cached and new tokens is operations and bytes. A shape that was not measured takes one
+        roofline for all chunks.
         """
-        longest = max(prompts)
-        alone = self._ns(PREFILL, *work(longest), longest, shape)
-        flops, nbytes = (sum(each) for each in zip(*map(work, prompts), strict=True))
-        points = self._tables.get((PREFILL, shape), ())
-        rate = max((work(length)[0] / ns for length, ns in points), default=(self._kinds[PREFILL].flops or 0) / 1e9)
-        ns = max(alone, flops / rate if rate else sum(self._ns(PREFILL, *work(n), n, shape) for n in prompts))
+        flops, nbytes = (sum(each) for each in zip(*(work(*chunk) for chunk in chunks), strict=True))
+        curves = self._prefill.get(shape)
+        ns = self._roofline(PREFILL, flops, nbytes) if curves is None else curves.of(chunks)
         return Kernel(
             "prefill_attention", PREFILL, max(1, round(ns * self._scale)), self._kinds[PREFILL].sm, flops, nbytes
         )

@@ -74,10 +74,15 @@ def grids(
 
     ``regime`` of a batch and of the other numbers: see ``Grid``.
     """
+    return {shape: Grid(curves, partial(_of, regime, shape)) for shape, curves in by_last(tables)}
+
+
+def by_last(tables: Iterable[tuple[tuple[int, ...], Points]]) -> Iterable[tuple[tuple[int, ...], dict[int, Points]]]:
+    """Tables whose shapes differ in the last number alone, together: the shape without it, and curves by it."""
     curves: dict[tuple[int, ...], dict[int, Points]] = defaultdict(dict)
-    for (*shape, batch), points in tables:
-        curves[tuple(shape)][batch] = points
-    return {shape: Grid(of_shape, partial(_of, regime, shape)) for shape, of_shape in curves.items()}
+    for (*shape, last), points in tables:
+        curves[tuple(shape)][last] = points
+    return curves.items()
 
 
 def _of(regime: Callable[[int, tuple[int, ...]], Hashable], shape: tuple[int, ...], batch: int) -> Hashable:

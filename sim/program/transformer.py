@@ -148,12 +148,17 @@ class Transformer:
                 "combine", "combine", "attention_combine", nbytes=nbytes, rows=work.rows, shape=(shape.q_size,)
             )
         if work.prompts:
-            yield self.durations.prefill_attention(self._heads, work.prompts, self._prefill_work)
+            whole = tuple((0, length) for length in work.prompts)
+            yield self.durations.prefill_attention(self._heads, whole, self._prefill_work)
 
-    def _prefill_work(self, length: int) -> tuple[int, int]:
-        """Operations and bytes of one prompt's causal attention to itself, half of the full square."""
+    def _prefill_work(self, start: int, tokens: int) -> tuple[int, int]:
+        """Operations and bytes of new tokens' attention to all before them, ``start`` of which are in the cache.
+
+        To one another they attend causally, half of the full square.
+        """
         shape = self.shape
-        return 2 * length * length * shape.q_size, 2 * length * (shape.q_size + shape.kv_size) * shape.dtype_bytes
+        moved = 2 * tokens * shape.q_size + 2 * (start + tokens) * shape.kv_size
+        return 2 * tokens * (tokens + 2 * start) * shape.q_size, moved * shape.dtype_bytes
 
     def _decode_work(self, rows: int, context: int) -> tuple[int, int]:
         """Operations and bytes of one query a row over this many tokens in all."""

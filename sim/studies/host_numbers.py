@@ -41,7 +41,8 @@ def with_host_numbers(
     """A preset and constants whose host times are these: nanoseconds by kind of launch, work, and ``..._per_row``.
 
     The thinnest launch becomes the bare one, and what another takes beyond it becomes the framework's. What has no
-    number keeps its cost.
+    number keeps its cost, so does a token of a prompt; a row, which is a token in decode, costs what it was measured to
+    cost with it.
     """
     launch = min(numbers[kind] for kind in KERNELS if kind in numbers)
     constants = replace(
@@ -53,11 +54,16 @@ def with_host_numbers(
     by_kind |= {kind: 0 for kind in CALLS if kind in numbers}
     by_kind |= {"stream": numbers["stream"]} if "stream" in numbers else {}
     work = {
-        name: getattr(engine.host, name).model_copy(
-            update={"base": numbers[name], "per_row": numbers[f"{name}_per_row"], "per_token": 0, "source": SOURCE}
+        name: cost.model_copy(
+            update={
+                "base": numbers[name],
+                "per_row": max(0, numbers[f"{name}_per_row"] - cost.per_token),
+                "source": SOURCE,
+            }
         )
         for name in WORK
         if name in numbers
+        for cost in [getattr(engine.host, name)]
     }
     framework = engine.framework.model_copy(update={"by_kind": by_kind, "source": SOURCE})
     host = engine.host.model_copy(update=work)

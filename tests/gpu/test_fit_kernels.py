@@ -113,10 +113,20 @@ def test_tables_hold_what_was_planted_by_shape_and_rows() -> None:
     assert gemm[1024, 1024] == [[1024, "5us"]]
     attention = tables(kinds["attention_decode"])
     assert attention[s.heads, s.kv_heads, s.head_dim, 12] == [[384, "4.2us"], [768, "5.2us"], [1536, "7.2us"]]
-    assert tables(kinds["attention_prefill"])[s.heads, s.kv_heads, s.head_dim] == [[1536, "4us"]]
+    assert tables(kinds["attention_prefill"])[s.heads, s.kv_heads, s.head_dim, 1] == [[1536, "4us"]]
     assert tables(kinds["norm"])[s.hidden,] == [[12, "8.2us"], [60, "13us"], [1536, "7us"]]
     assert (kinds["elementwise"]["floor"], kinds["elementwise"]["bandwidth"]) == ("1us", "4TB/s")
     assert (kinds["copy"]["floor"], kinds["copy"]["bandwidth"]) == ("2us", "4TB/s")
+
+
+def test_of_several_prompts_the_attention_alone_is_taken_by_their_number_and_length() -> None:
+    us = durations()
+    several = row(us | {"attention": 7.5, "o": 99.0}, 1152, "prefill") | {"prompts": 3}
+    several["without"] = {"attention": several["without"]["attention"]}
+    kinds = kernel_costs(measurements([row(us), row(us, 1536, "prefill"), several]), GAP)
+    s = SHAPE
+    assert tables(kinds["attention_prefill"])[s.heads, s.kv_heads, s.head_dim, 3] == [[384, "7.5us"]]
+    assert [rows for rows, _ in tables(kinds["gemm"])[s.hidden, s.q_size]] == [16, 1536]
 
 
 def test_by_how_much_layers_are_missed_is_told() -> None:

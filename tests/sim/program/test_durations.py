@@ -115,7 +115,10 @@ def test_points_at_zero_are_points_like_others() -> None:
 def test_scale_multiplies_kernels_and_leaves_engine_copies(points: Points, rows: int, scale: float) -> None:
     plain, scaled = Durations(profile(points)), Durations(profile(points), scale)
     assert isclose(product(scaled, rows), product(plain, rows) * scale, rel_tol=1e-9, abs_tol=1 + scale)
-    before, after = (d.prefill_attention((4, 2, 8), (50, 7), lambda n: (9 * n, 10**7 * n)) for d in (plain, scaled))
+    before, after = (
+        d.prefill_attention((4, 2, 8), ((0, 50), (9, 7)), lambda s, n: (9 * n, 10**7 * (s + n)))
+        for d in (plain, scaled)
+    )
     assert isclose(after.ns, before.ns * scale, rel_tol=1e-9, abs_tol=1 + scale)
     before, after = (d.copy_on_device(10**6) for d in (plain, scaled))
     assert isclose(after.ns, before.ns * scale, rel_tol=1e-9, abs_tol=1 + scale)

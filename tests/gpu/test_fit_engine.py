@@ -1,0 +1,48 @@
+"""The host's costs in an engine's preset: a token's share of a prompt, and what a row of a decode step then costs."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from gpu.calibration import fit_engine
+from gpu.calibration.fit_constants import fit_constants
+from gpu.calibration.measurements import Measurements, load
+from scenarios.loader import load_scenario
+from sim.studies.serving import ServingRun
+
+FOLDER = Path(__file__).parents[2] / "gpu/results/nvidia-h200"
+
+
+@pytest.fixture(scope="module")
+def measured() -> Measurements:
+    return load(FOLDER)
+
+
+def with_prefill(m: Measurements, **numbers: int) -> dict[str, Any]:
+    runs = [run | {"prepare_per_row": 45} for run in m.engine["runs"]]
+    engine = m.engine | {"prefill": m.engine["prefill"] | numbers, "runs": runs}
+    return fit_engine.lean(replace(m, engine=engine), fit_constants(m))["host"]
+
+
+def test_a_rows_price_of_a_decode_step_is_shared_by_row_and_token(measured: Measurements) -> None:
+    prepare = with_prefill(measured, prepare_per_token=15)["prepare"]
+    assert [prepare[of] for of in ("per_row", "per_token")] == ["30ns", "15ns"]
+    assert with_prefill(measured, prepare_per_token=60)["prepare"]["per_row"] == "0ns"
+
+
+def test_where_no_token_was_measured_none_is_priced(measured: Measurements) -> None:
+    plain = with_prefill(measured, schedule_per_token=0)["prepare"]
+    assert "per_token" not in plain
+    assert plain["per_row"] == "45ns"
+
+
+def test_numbers_of_a_process_keep_a_tokens_price_and_what_a_decode_row_costs_in_all() -> None:
+    run = ServingRun.of(load_scenario("decode-qwen3-0.6b", ["engine.host.prepare.per_token=15ns"]))
+    numbers = {"gemm": 9_000, "prepare": 10_000, "prepare_per_row": 40}
+    found = run.with_host_numbers(numbers).engine.host.prepare
+    assert (found.base, found.per_row, found.per_token) == (10_000, 25, 15)
+    assert run.with_host_numbers(numbers | {"prepare_per_row": 3}).engine.host.prepare.per_row == 0
