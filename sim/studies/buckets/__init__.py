@@ -1,0 +1,1 @@
+"""Which batch sizes to capture graphs for."""
