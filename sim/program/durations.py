@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
+
+import numpy as np
 
 from scenarios.profile import Profile
-from sim.program.grid import by_last, grids, interpolate
+from sim.program.decode_curve import DecodeCurve, Roofline, Times
+from sim.program.grid import Points, by_last, grids, interpolate, interpolate_many
 from sim.program.ops import Copy, Direction, Kernel
 from sim.program.prompts import Chunk, PromptCurves
 from sim.program.splits import regime
@@ -37,6 +40,10 @@ class Durations:
             shape: PromptCurves(curves)
             for shape, curves in by_last((tuple(table.shape), table.points) for table in profile.kernels[PREFILL].table)
         }
+        self._rooflines = {
+            kind: Roofline(cost.floor, cost.flops, cost.bandwidth) for kind, cost in profile.kernels.items()
+        }
+        self._curves: dict[Hashable, DecodeCurve] = {}
         self._known: dict[tuple[object, ...], Kernel] = {}
 
     def kernel(
@@ -68,7 +75,7 @@ class Durations:
         """
         flops, nbytes = (sum(each) for each in zip(*(work(*chunk) for chunk in chunks), strict=True))
         curves = self._prefill.get(shape)
-        ns = self._roofline(PREFILL, flops, nbytes) if curves is None else curves.of(chunks)
+        ns = self._rooflines[PREFILL].ns(flops, nbytes) if curves is None else curves.of(chunks)
         return Kernel(
             "prefill_attention", PREFILL, max(1, round(ns * self._scale)), self._kinds[PREFILL].sm, flops, nbytes
         )
@@ -82,26 +89,44 @@ class Durations:
         asked again for the edge of what was measured.
         """
         flops, nbytes = work(rows, context)
-        ns = self._roofline(DECODE, flops, nbytes)
-        if grid := self._decode.get(shape):
-            edge, mean = grid.nearest(rows, context / rows)
-            if (edge, mean) != (rows, context / rows):
-                ns *= grid.at(edge, mean) / self._roofline(DECODE, *work(edge, round(edge * mean)))
-            else:
-                ns = grid.at(edge, mean)
-        return Kernel(
-            "decode_attention", "attention", max(1, round(ns * self._scale)), self._kinds[DECODE].sm, flops, nbytes
-        )
+        ns = self.decode_curve(shape, rows, work).ns(context)
+        return Kernel("decode_attention", "attention", ns, self._kinds[DECODE].sm, flops, nbytes)
+
+    def decode_curve(
+        self, shape: tuple[int, int, int], rows: int, work: Callable[[int, int], tuple[int, int]]
+    ) -> DecodeCurve:
+        """What ``decode_attention`` takes, as a function of the context."""
+        key = shape, rows, work
+        curve = self._curves.get(key)
+        if curve is None:
+            made = DecodeCurve(rows, self._decode.get(shape), self._rooflines[DECODE], work, self._scale)
+            curve = self._curves[key] = made
+        return curve
+
+    def kernels_of(self, kind: str, nbytes: Times) -> Times:
+        """Nanoseconds of kernels of a kind that move so many bytes and have no table."""
+        found = np.rint(self._rooflines[kind].many(0 * nbytes, nbytes) * self._scale)
+        times: Times = np.maximum(1, found).astype(np.int64)
+        return times
+
+    def copies_of(self, direction: Direction, nbytes: Times, *, pinned: bool = True) -> Times:
+        """Nanoseconds of copies of so many bytes."""
+        return np.rint(interpolate_many(self._copied(direction, pinned=pinned), nbytes)).astype(np.int64)
 
     def copy(self, direction: Direction, nbytes: int, *, pinned: bool = True) -> Copy:
         """A copy over a copy engine, from the profile's table of that direction."""
-        points = {
-            ("h2d", True): self._copies.h2d,
-            ("d2h", True): self._copies.d2h,
-            ("h2d", False): self._copies.pageable_h2d,
-            ("d2h", False): self._copies.pageable_d2h,
-        }[direction, pinned].points
+        points = self._copied(direction, pinned=pinned)
         return Copy(direction, round(interpolate(points, nbytes)), nbytes, pinned)
+
+    def _copied(self, direction: Direction, *, pinned: bool) -> Points:
+        copies = self._copies
+        by_kind = {
+            ("h2d", True): copies.h2d,
+            ("d2h", True): copies.d2h,
+            ("h2d", False): copies.pageable_h2d,
+            ("d2h", False): copies.pageable_d2h,
+        }
+        return by_kind[direction, pinned].points
 
     def copy_on_device(self, nbytes: int) -> Kernel:
         """A copy within the device's memory, which a kernel does."""
@@ -109,21 +134,15 @@ class Durations:
             "Memcpy DtoD", "copy", round(interpolate(self._copies.d2d.points, nbytes) * self._scale), 1.0, 0, 2 * nbytes
         )
 
-    def _roofline(self, kind: str, flops: int, nbytes: int) -> float:
-        cost = self._kinds[kind]
-        arithmetic = flops * 1e9 / cost.flops if cost.flops else 0.0
-        traffic = nbytes * 1e9 / cost.bandwidth if cost.bandwidth else 0.0
-        return cost.floor + max(arithmetic, traffic)
-
     def _ns(self, kind: str, flops: int, nbytes: int, rows: int, shape: tuple[int, ...]) -> float:
-        points = self._tables.get((kind, shape))
+        points, roofline = self._tables.get((kind, shape)), self._rooflines[kind]
         if not points or not rows:
-            return self._roofline(kind, flops, nbytes)
+            return roofline.ns(flops, nbytes)
         first, last = points[0], points[-1]
         if first[0] <= rows <= last[0]:
             return interpolate(points, rows)
         # Work is taken to be linear in the rows beyond the table, which the roofline's ratio expresses.
         edge_rows, edge_ns = first if rows < first[0] else last
-        here = self._roofline(kind, flops, nbytes)
-        there = self._roofline(kind, flops * edge_rows // rows, nbytes * edge_rows // rows)
+        here = roofline.ns(flops, nbytes)
+        there = roofline.ns(flops * edge_rows // rows, nbytes * edge_rows // rows)
         return edge_ns * here / there

@@ -5,8 +5,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
+Values = npt.NDArray[Any]
 Points = tuple[tuple[int, int], ...]
 """Pairs of a size and nanoseconds, in ascending order of size."""
 
@@ -25,6 +31,44 @@ def interpolate(points: Points, at: float) -> float:
     return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
 
 
+def interpolate_many(points: Points, at: Values) -> Values:
+    """``interpolate`` at many sizes, to the last bit."""
+    sizes, values = (np.array(column, dtype=np.int64) for column in zip(*points, strict=True))
+    right = np.searchsorted(sizes, at).clip(1, max(1, len(points) - 1))
+    left = right - 1
+    right = right.clip(max=len(points) - 1)
+    steps = np.maximum(1, sizes[right] - sizes[left])
+    between = values[left] + (values[right] - values[left]) * (at - sizes[left]) / steps
+    beyond = values[-1] * at / sizes[-1]
+    found: Values = np.where(at <= sizes[0], values[0], np.where(at >= sizes[-1], beyond, between))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """Durations of one batch over contexts: of ``batch``, the closest to the one asked for that can be told.
+
+    ``low`` and ``high`` are measured, ``share`` of the way from one to the other, as a fraction, the batch lies.
+    """
+
+    batch: int
+    low: Points
+    high: Points
+    share: tuple[int, int]
+
+    def at(self, context: float) -> float:
+        """Nanoseconds at a context inside the grid."""
+        below = interpolate(self.low, context)
+        part, whole = self.share
+        return below + (interpolate(self.high, context) - below) * part / whole if part else below
+
+    def many(self, contexts: Values) -> Values:
+        """``at`` many contexts, to the last bit."""
+        below = interpolate_many(self.low, contexts)
+        part, whole = self.share
+        return below + (interpolate_many(self.high, contexts) - below) * part / whole if part else below
+
+
 class Grid:
     """Durations of attention by its batch and the mean context of a row, from one curve over contexts a batch.
 
@@ -36,8 +80,8 @@ class Grid:
 
     def __init__(self, curves: dict[int, Points], regime: Callable[[int], Hashable] = lambda _: None) -> None:
         self._curves = curves
-        self._first = max(points[0][0] for points in curves.values())
-        self._last = min(points[-1][0] for points in curves.values())
+        self.first = max(points[0][0] for points in curves.values())
+        self.last = min(points[-1][0] for points in curves.values())
         self._all = sorted(curves)
         self._regime = regime
         self._members: dict[Hashable, list[int]] = defaultdict(list)
@@ -46,20 +90,22 @@ class Grid:
 
     def nearest(self, batch: int, context: float) -> tuple[int, float]:
         """The batch and context closest to these that ``at`` can tell."""
-        batches = self._line(batch)
-        if len(batches) == 1 or not self._all[0] <= batch <= self._all[-1]:
-            batch = min(max(batch, batches[0]), batches[-1])
-        return batch, min(max(context, self._first), self._last)
+        return self.line(batch).batch, min(max(context, self.first), self.last)
 
     def at(self, batch: int, context: float) -> float:
         """Nanoseconds inside the grid, as ``nearest`` returns it."""
-        if batch in self._curves:
-            return interpolate(self._curves[batch], context)
+        return self.line(batch).at(context)
+
+    def line(self, batch: int) -> Line:
+        """The line over contexts of the batch closest to this one that can be told."""
         batches = self._line(batch)
+        if len(batches) == 1 or not self._all[0] <= batch <= self._all[-1]:
+            batch = min(max(batch, batches[0]), batches[-1])
+        if batch in self._curves:
+            return Line(batch, self._curves[batch], self._curves[batch], (0, 1))
         right = min(max(bisect_left(batches, batch), 1), len(batches) - 1)
         few, many = batches[right - 1], batches[right]
-        below, beyond = (interpolate(self._curves[n], context) for n in (few, many))
-        return below + (beyond - below) * (batch - few) / (many - few)
+        return Line(batch, self._curves[few], self._curves[many], (batch - few, many - few))
 
     def _line(self, batch: int) -> list[int]:
         """The measured batches whose times this one's lies in line with."""

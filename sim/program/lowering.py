@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
-import numpy.typing as npt
 
 from scenarios.engine import EnginePreset
 from scenarios.model import ModelShape, TimerModel
 from sim.effects import Phase
+from sim.program.decode_curve import Times
 from sim.program.durations import Durations
 from sim.program.frame import Frame, Pieces
 from sim.program.ops import ENTER_STREAM, INPUTS, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
@@ -26,8 +26,7 @@ INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 
 INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
-
-Times = npt.NDArray[np.int64]
+Size = TypeVar("Size", int, Times)
 Lowering = Callable[[Phase], Pieces]
 """Turns the phase of a batch into operations."""
 
@@ -149,34 +148,29 @@ class TransformerLowering:
         batch, sized = phase.batch, self._sized(phase)
         ops = sized.ops
         times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], steps, axis=1)  # type: ignore[union-attr]
-        contexts = range(batch.context + batch.rows, batch.context + batch.rows * (steps + 1), batch.rows)
-        known: dict[int, list[int]] = {}
-        moved = []
-        for context in contexts:
-            nbytes = self._input_bytes(batch, context)
-            if nbytes not in known:
-                resolve = [self._move("resolve", 2 * nbytes).ns] if sized.resolve else []
-                known[nbytes] = [*(op.ns for op in self._inputs(nbytes)[: len(sized.inputs)]), *resolve]  # type: ignore[union-attr]
-            moved.append(known[nbytes])
-        times[: len(moved[0])] = np.array(moved).T
+        contexts = batch.context + batch.rows * np.arange(1, steps + 1)
+        nbytes = _decode_bytes(batch, contexts)
+        copies, moved = len(sized.inputs), len(sized.inputs) + len(sized.resolve)
+        if copies:
+            times[:copies] = self._durations.copies_of("h2d", -(-nbytes // copies))
+        times[copies:moved] = self._durations.kernels_of("gather", 2 * nbytes)
         if sized.forward is not None:
-            rows = batch.bucket or batch.rows
             at = next(i for i, op in enumerate(ops) if isinstance(op, Kernel) and op.name == "decode_attention")
-            times[at] = [self._transformer.decode_attention(rows, c + batch.padding).ns for c in contexts]
+            times[at] = self._transformer.decode_curve(batch.bucket or batch.rows).many(contexts + batch.padding)
         return ops, times
 
     @staticmethod
-    def _input_bytes(batch: Batch, context: int) -> int:
+    def _input_bytes(batch: Batch) -> int:
         if batch.prompts:
             return batch.tokens * INPUTS_A_ROW + batch.rows * INPUTS_A_PROMPT
-        return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-context // PAGE)
+        return _decode_bytes(batch, batch.context)
 
     def _sized(self, phase: Phase) -> _Sized:
         """What depends on the batch's sizes."""
         batch, parts = phase.batch, phase.parts
         rows = batch.bucket or batch.rows
         slots = not self._free_slots
-        nbytes = self._input_bytes(batch, batch.context)
+        nbytes = self._input_bytes(batch)
         if batch.phase is BatchPhase.PREFILL:
             work = Work(batch.tokens, batch.rows, prompts=batch.prompts)
         else:
@@ -240,3 +234,8 @@ class TransformerLowering:
 
     def _move(self, name: str, nbytes: int) -> Kernel:
         return self._durations.kernel(name, name, "gather", nbytes=nbytes)
+
+
+def _decode_bytes(batch: Batch, context: Size) -> Size:
+    """Bytes of a decode step's inputs."""
+    return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-context // PAGE)

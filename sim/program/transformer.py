@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from scenarios.model import ModelShape
+from sim.program.decode_curve import DecodeCurve
 from sim.program.durations import Durations
 from sim.program.ops import Kernel
 
@@ -138,6 +139,10 @@ class Transformer:
     def decode_attention(self, rows: int, context: int) -> Kernel:
         """One query a row over so many tokens in all, over parts of every row's context."""
         return self.durations.decode_attention(self._heads, rows, context, self._decode_work)
+
+    def decode_curve(self, rows: int) -> DecodeCurve:
+        """What decode attention of so many rows takes, as a function of their tokens."""
+        return self.durations.decode_curve(self._heads, rows, self._decode_work)
 
     def _attention(self, work: Work) -> Iterator[Kernel]:
         shape = self.shape

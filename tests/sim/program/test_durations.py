@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 from math import isclose
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -13,7 +14,7 @@ from hypothesis import strategies as st
 from scenarios.loader import load_profile
 from scenarios.profile import KernelCost, KernelTable, Profile
 from sim.program.durations import Durations
-from sim.program.grid import interpolate
+from sim.program.grid import interpolate, interpolate_many
 
 H200 = load_profile("nvidia-h200")
 ROOFLINE = KernelCost.model_validate({"floor": "1us", "flops": "1TFLOP/s", "bandwidth": "100GB/s", "source": "made up"})
@@ -174,3 +175,36 @@ def test_decode_attention_of_an_unmeasured_shape_takes_the_roofline() -> None:
 def test_decode_attention_keeps_its_work() -> None:
     kernel = Durations(H200).decode_attention((32, 8, 128), 16, 16 * 1024, lambda rows, context: (rows, context))
     assert (kernel.name, kernel.call, kernel.flops, kernel.bytes) == ("decode_attention", "attention", 16, 16 * 1024)
+
+
+@given(
+    st.sampled_from(((32, 8, 128), (14, 2, 64), (16, 8, 128), (7, 7, 16))),
+    st.integers(1, 700),
+    st.lists(st.integers(1, 5_000_000), min_size=1, max_size=20),
+    st.sampled_from((1.0, 0.37, 3.0)),
+)
+def test_many_contexts_take_what_each_takes(
+    heads: tuple[int, int, int], rows: int, contexts: list[int], scale: float
+) -> None:
+    durations = Durations(H200, scale)
+
+    def work(rows: int, context: int) -> tuple[int, int]:
+        return 4 * context * heads[0] * heads[2], 4 * (context * heads[1] + rows * heads[0]) * heads[2]
+
+    each = [durations.decode_attention(heads, rows, context, work).ns for context in contexts]
+    assert durations.decode_curve(heads, rows, work).many(np.array(contexts)).tolist() == each
+
+
+@given(st.lists(st.integers(1, 1 << 28), min_size=1, max_size=20), st.sampled_from((1.0, 0.37, 3.0)))
+def test_many_copies_and_moves_take_what_each_takes(sizes: list[int], scale: float) -> None:
+    durations, column = Durations(H200, scale), np.array(sizes)
+    for pinned in (True, False):
+        each = [durations.copy("h2d", nbytes, pinned=pinned).ns for nbytes in sizes]
+        assert durations.copies_of("h2d", column, pinned=pinned).tolist() == each
+    each = [durations.kernel("move", "move", "gather", nbytes=nbytes).ns for nbytes in sizes]
+    assert durations.kernels_of("gather", column).tolist() == each
+
+
+@given(tables(), st.lists(st.floats(0.5, 20_000), min_size=1, max_size=20))
+def test_many_sizes_are_interpolated_as_each_is(points: Points, sizes: list[float]) -> None:
+    assert interpolate_many(points, np.array(sizes)).tolist() == [interpolate(points, size) for size in sizes]

@@ -1,0 +1,89 @@
+"""Decode attention of some rows, as a function of their context."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sim.program.grid import Grid
+
+Times = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Roofline:
+    """A floor (ns) and, on top, the larger of arithmetic at a rate and traffic at a bandwidth, a second of each."""
+
+    floor: float
+    flops: float | None
+    bandwidth: float | None
+
+    def ns(self, flops: int, nbytes: int) -> float:
+        """Nanoseconds of so much work."""
+        arithmetic = flops * 1e9 / self.flops if self.flops else 0.0
+        traffic = nbytes * 1e9 / self.bandwidth if self.bandwidth else 0.0
+        return self.floor + max(arithmetic, traffic)
+
+    def many(self, flops: Any, nbytes: Any) -> Any:
+        """``ns`` of columns, to the last bit."""
+        arithmetic = flops * 1e9 / self.flops if self.flops else 0.0 * flops
+        traffic = nbytes * 1e9 / self.bandwidth if self.bandwidth else 0.0 * nbytes
+        return self.floor + np.maximum(arithmetic, traffic)
+
+
+class DecodeCurve:
+    """Attention of ``rows`` queries, one a row, whose contexts add up to so many tokens.
+
+    Inside of what ``grid`` holds that decides; outside of it the roofline goes on from its edge. ``work`` of rows and
+    context is operations and bytes.
+    """
+
+    def __init__(
+        self,
+        rows: int,
+        grid: Grid | None,
+        roofline: Roofline,
+        work: Callable[[Any, Any], tuple[Any, Any]],
+        scale: float,
+    ) -> None:
+        self._rows = rows
+        self._grid = grid
+        self._line = None if grid is None else grid.line(rows)
+        self._roofline = roofline
+        self._work = work
+        self._scale = scale
+
+    def ns(self, context: int) -> int:
+        """Nanoseconds over so many tokens."""
+        return max(1, round(self._at(context) * self._scale))
+
+    def _at(self, context: int) -> float:
+        grid, line = self._grid, self._line
+        if grid is None or line is None:
+            return self._roofline.ns(*self._work(self._rows, context))
+        mean = context / self._rows
+        near = min(max(mean, grid.first), grid.last)
+        if near == mean and line.batch == self._rows:
+            return line.at(near)
+        edge = self._roofline.ns(*self._work(line.batch, round(line.batch * near)))
+        return self._roofline.ns(*self._work(self._rows, context)) * (line.at(near) / edge)
+
+    def many(self, contexts: Times) -> Times:
+        """``ns`` over many contexts at once."""
+        grid, line, roofline = self._grid, self._line, self._roofline
+        if grid is None or line is None:
+            found = roofline.many(*self._work(self._rows, contexts))
+        else:
+            means = contexts / self._rows
+            near = np.minimum(np.maximum(means, grid.first), grid.last)
+            found = line.many(near)
+            out = np.flatnonzero((near != means) | (line.batch != self._rows))
+            if len(out):
+                edge = roofline.many(*self._work(line.batch, np.rint(line.batch * near[out]).astype(np.int64)))
+                found[out] = roofline.many(*self._work(self._rows, contexts[out])) * (found[out] / edge)
+        times: Times = np.maximum(1, np.rint(found * self._scale)).astype(np.int64)
+        return times
