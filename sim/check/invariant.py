@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 
-from sim.program.constants import Constants
-from sim.program.ops import Op
+from sim.program.calls import HostCosts
+from sim.program.ops import Collective, Copy, Kernel, Op, Replay
 from sim.timeline.spans import Timeline
 
 FEW = 5  # violations of one invariant that are told; a broken run breaks it everywhere
@@ -34,19 +34,41 @@ class BrokenError(AssertionError):
         self.violations = tuple(violations)
 
 
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One operation as a host thread enqueued it: on which stream of which rank, in which thread's which place.
+
+    ``waits`` lists the entries that an event makes this one wait for, and ``call`` and ``spans`` are rows of the
+    timeline: its call, and its device work.
+    """
+
+    op: Op
+    stream: tuple[int, str]
+    call: int
+    spans: tuple[int, ...] = ()
+    waits: tuple[Entry, ...] = ()
+
+    @property
+    def takes_a_slot(self) -> bool:
+        """Whether it is a launch, which takes a slot of the stream's queue and has device work."""
+        return isinstance(self.op, Kernel | Replay | Copy | Collective)
+
+
 @dataclass(frozen=True)
 class Evidence:
     """A timeline, and what else is known of the run that it is of.
 
-    ``constants`` are those of the machine that simulated it, ``ops`` the operations that its calls enqueued, by
-    correlation id, with their streams. Without ``simulated`` a timeline was measured: then calls and the work that
-    they launch may overlap, and times of host and device compare only up to the timeline's ``clock_error``.
+    ``costs`` are those of the machine that simulated it, ``entries`` what its host threads enqueued, in the order of
+    the calls, ``warm`` the executable graphs that had been launched before. Without ``simulated`` a timeline was
+    measured: then calls and the work that they launch may overlap, and times of host and device compare only up to the
+    timeline's ``clock_error``.
     """
 
     timeline: Timeline
-    constants: Constants | None = None
-    ops: Mapping[int, tuple[str, Op]] | None = None
+    costs: HostCosts | None = None
+    entries: tuple[Entry, ...] | None = None
     simulated: bool = True
+    warm: frozenset[Hashable] = frozenset()
 
     def has(self, names: Iterable[str]) -> bool:
         """Whether everything that an invariant needs is known."""

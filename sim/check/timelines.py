@@ -183,12 +183,13 @@ def stream_serial(evidence: Evidence) -> Found:
     "queue-bound",
     forbids="a launch that returns while the stream's launch queue is over-full",
     why="a host that never blocks runs ahead of what a real queue lets it",
-    needs=("constants",),
+    needs=("costs",),
 )
 def queue_bound(evidence: Evidence) -> Found:
     """Launch i of a stream returns when entry i - Q has started, not before."""
-    timeline, constants = evidence.timeline, evidence.constants
-    assert constants is not None
+    timeline, costs = evidence.timeline, evidence.costs
+    assert costs is not None
+    constants = costs.constants
     call, device = calls_of(timeline)
     call_of = dict(zip(device.tolist(), call.tolist(), strict=True))
     for _, rows in rows_on(timeline, Place.STREAM):
@@ -226,9 +227,9 @@ def waits_are_honest(evidence: Evidence) -> Found:
             last[step] = row
     call, launched = calls_of(timeline)
     for row in np.flatnonzero(timeline.column("kind") == Kind.WAIT).tolist():
-        track, start, end, _, name, _, step = table[row].tolist()
+        track, _, end, _, name, _, step = table[row].tolist()
         if timeline.names[name] == "cudaDeviceSynchronize":
-            mine = launched[(call >= 0) & (table[call, 0] == track) & (table[call, 2] <= start)]
+            mine = launched[(call >= 0) & (call < row) & (table[call, 0] == track)]
             waited = int(mine[np.argmax(table[mine, 2])]) if len(mine) else None
         else:
             waited = last.get(step)
@@ -287,12 +288,13 @@ def idle_adds_up(evidence: Evidence) -> Found:
     "work-conservation",
     forbids="a device that idles although work for it has been launched",
     why="idle time that nothing explains is a bug of the machine, not of the host",
-    needs=("constants",),
+    needs=("costs",),
 )
 def work_conservation(evidence: Evidence) -> Found:
     """Once the call has returned, an idle device starts within its latencies and gaps."""
-    timeline, constants = evidence.timeline, evidence.constants
-    assert constants is not None
+    timeline, costs = evidence.timeline, evidence.costs
+    assert costs is not None
+    constants = costs.constants
     call, device = calls_of(timeline)
     device, call = device[call >= 0], call[call >= 0]
     ids, kind = timeline.column("correlation"), timeline.column("kind")

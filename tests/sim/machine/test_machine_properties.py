@@ -1,4 +1,4 @@
-"""What holds for every program on every machine: causes before effects, streams in order, queues bounded."""
+"""What holds for every program on every machine, beside the invariants that ``sim.check`` states by name."""
 
 from __future__ import annotations
 
@@ -13,18 +13,14 @@ from hypothesis import strategies as st
 from machine_programs import (
     FRAMEWORK,
     Entry,
-    Interval,
     Piece,
     Program,
     constants,
-    copies,
-    enqueued,
     entries,
     execute,
     kernels,
     operations,
     programs,
-    replays,
 )
 
 from sim.effects import DEVICE, Launch, Wait
@@ -35,16 +31,6 @@ from sim.program.ops import Copy, Kernel, Op, Record, Replay, Think
 from sim.timeline.spans import Kind, Timeline
 
 FEW = settings(max_examples=40)
-
-
-@FEW
-@given(programs(), constants())
-def test_an_entry_starts_after_its_call_its_predecessors_and_its_events(program: Program, machine: Constants) -> None:
-    for entry in entries(program, execute(program, machine)):
-        if entry.takes_a_slot:
-            pageable = isinstance(entry.op, Copy) and not entry.op.pinned
-            assert entry.start >= (entry.call[0] if pageable else entry.call[1])
-            assert all(entry.start >= earlier.end for earlier in entry.after)
 
 
 @FEW
@@ -73,60 +59,6 @@ def test_a_wait_returns_after_what_it_waits_for(program: Program, machine: Const
             assert all(returned >= entry.end for entry in expected)
 
 
-@FEW
-@given(programs(), constants())
-def test_a_stream_runs_its_entries_one_after_the_other_in_the_order_of_their_calls(
-    program: Program, machine: Constants
-) -> None:
-    streams: dict[str, list[Entry]] = defaultdict(list)
-    for entry in entries(program, execute(program, machine)):
-        if entry.takes_a_slot:
-            streams[entry.stream].append(entry)
-    for stream in streams.values():
-        assert all(earlier.end <= later.start for earlier, later in pairwise(stream))
-
-
-@FEW
-@given(programs(), constants())
-def test_a_copy_engine_and_an_executable_do_one_thing_at_a_time(program: Program, machine: Constants) -> None:
-    users: dict[object, list[Interval]] = defaultdict(list)
-    for entry in entries(program, execute(program, machine)):
-        if isinstance(entry.op, Copy):
-            users[entry.op.direction].append((entry.start, entry.end))
-        elif isinstance(entry.op, Replay):
-            users[entry.op.executable].append((entry.start, entry.end))
-    for intervals in users.values():
-        assert all(earlier[1] <= later[0] for earlier, later in pairwise(sorted(intervals)))
-
-
-@FEW
-@given(programs(), constants())
-def test_kernels_of_a_graph_start_a_gap_after_the_last_that_they_wait_for(program: Program, machine: Constants) -> None:
-    """Exactly then while one chain has the device to itself, later when another kernel fills it."""
-    numbered = number_kernels(program)
-    timeline = execute(numbered, machine)
-    times: dict[tuple[int, str], Interval] = {
-        (row[5], timeline.names[row[4]]): (row[1], row[2]) for row in timeline.table.tolist() if row[3] == Kind.KERNEL
-    }
-    several = len({stream for stream, _ in enqueued(numbered)}) > 1
-    for correlation, (_, op) in enumerate(enqueued(numbered), start=1):
-        if isinstance(op, Replay):
-            nodes = [times[correlation, kernel.name] for kernel in op.graph.kernels]
-            after = op.graph.after or ((), *((i,) for i in range(len(nodes) - 1)))
-            for node, dependencies in zip(nodes, after, strict=True):
-                gap = machine.graph_join_gap if len(dependencies) > 1 else machine.graph_gap
-                ready = max((nodes[i][1] + gap for i in dependencies), default=nodes[0][0])
-                assert node[0] >= ready
-                assert node[0] == ready or op.graph.after or several
-
-
-def number_kernels(program: Program) -> Program:
-    """The same program with its graphs' kernels named by their position."""
-    return with_kernels(
-        program, lambda position, kernel: kernel if position is None else replace(kernel, name=str(position))
-    )
-
-
 def with_kernels(program: Program, change: Callable[[int | None, Kernel], Kernel]) -> Program:
     """The same program with other kernels; ``change`` is told a kernel's position in its graph, None outside of one."""
 
@@ -146,33 +78,6 @@ def with_kernels(program: Program, change: Callable[[int | None, Kernel], Kernel
     )
 
 
-@FEW
-@given(programs(), constants())
-def test_work_is_never_lost_and_only_sharing_stretches_it(program: Program, machine: Constants) -> None:
-    for entry in entries(program, execute(program, machine)):
-        if isinstance(entry.op, Copy):
-            assert entry.end - entry.start == entry.op.ns
-        elif entry.takes_a_slot:
-            work = (
-                [entry.op]
-                if isinstance(entry.op, Kernel)
-                else entry.op.graph.kernels
-                if isinstance(entry.op, Replay)
-                else []
-            )
-            assert len(entry.kernels) == len(work)
-            assert sum(end - start for start, end in entry.kernels) >= sum(kernel.ns for kernel in work)
-
-
-@FEW
-@given(programs(st.one_of(kernels(), replays(branches=False), copies()), max_streams=1), constants())
-def test_without_a_neighbour_nothing_is_stretched(program: Program, machine: Constants) -> None:
-    for entry in entries(program, execute(program, machine)):
-        work = entry.op.graph.kernels if isinstance(entry.op, Replay) else [entry.op]
-        lengths = [op.ns for op in work if isinstance(op, Kernel | Copy)]
-        assert [end - start for start, end in sorted(entry.kernels)] == lengths
-
-
 @given(st.lists(kernels(shares=(1.0,)), min_size=1, max_size=20), st.integers(2, 3))
 def test_kernels_that_fill_the_device_take_together_as_long_as_one_after_the_other(
     work: list[Kernel], num_streams: int
@@ -188,54 +93,6 @@ def test_kernels_that_fill_the_device_take_together_as_long_as_one_after_the_oth
     # An end is rounded up to the nanosecond, once a kernel at most.
     total = sum(kernel.ns for kernel in work)
     assert total <= busy <= total + len(work)
-
-
-@FEW
-@given(programs(), constants())
-def test_a_launch_returns_with_its_call_or_with_the_start_of_the_launch_that_makes_room(
-    program: Program, machine: Constants
-) -> None:
-    costs = HostCosts(machine, FRAMEWORK)
-    launched: dict[str, list[Entry]] = defaultdict(list)
-    replayed: set[object] = set()
-    for entry in entries(program, execute(program, machine)):
-        returned = entry.call[0] + costs.call(entry.op).ns
-        if isinstance(entry.op, Replay) and entry.op.executable not in replayed:
-            replayed.add(entry.op.executable)
-            returned += costs.first_replay(entry.op)
-        if entry.takes_a_slot:
-            ahead = launched[entry.stream]
-            if len(ahead) >= machine.queue_depth:
-                returned = max(returned, ahead[-machine.queue_depth].start)
-            ahead.append(entry)
-        if isinstance(entry.op, Copy) and not entry.op.pinned and entry.end > returned:
-            returned = entry.end + machine.wake_spin
-        assert entry.call[1] == returned
-
-
-@FEW
-@given(programs(), constants())
-def test_a_host_thread_does_one_thing_after_the_other_without_a_pause(program: Program, machine: Constants) -> None:
-    rows = execute(program, machine).on_track("host").tolist()
-    assert rows[0][1] == 0
-    ordered = sorted(rows, key=lambda row: (row[1], row[2]))
-    assert all(earlier[2] == later[1] for earlier, later in pairwise(ordered))
-
-
-@FEW
-@given(programs(), constants())
-def test_time_never_runs_backwards(program: Program, machine: Constants) -> None:
-    timeline = execute(program, machine)
-    assert (timeline.column("start") >= 0).all()
-    assert (timeline.column("end") >= timeline.column("start")).all()
-
-
-@FEW
-@given(programs(), constants())
-def test_equal_runs_give_equal_bytes(program: Program, machine: Constants) -> None:
-    first, second = execute(program, machine), execute(program, machine)
-    assert first.table.tobytes() == second.table.tobytes()
-    assert (first.names, first.tracks) == (second.names, second.tracks)
 
 
 @FEW

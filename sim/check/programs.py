@@ -1,0 +1,201 @@
+"""Invariants of a simulated run whose operations are known: events, graphs, copy engines, lengths, and calls."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Hashable, Iterator
+from itertools import pairwise
+
+from sim.check.invariant import Entry, Evidence, Found, Invariants
+from sim.check.timelines import rows_on, told
+from sim.program.ops import Copy, Kernel, Replay
+from sim.timeline.spans import Place, Timeline
+
+PROGRAMS = Invariants()
+"""Every invariant of programs, by name."""
+
+
+def launches(evidence: Evidence) -> Iterator[Entry]:
+    """The entries that have device work."""
+    assert evidence.entries is not None
+    return (entry for entry in evidence.entries if entry.takes_a_slot and entry.spans)
+
+
+def bounds(timeline: Timeline, entry: Entry) -> tuple[int, int]:
+    """Start and end of an entry's device work."""
+    rows = timeline.table[list(entry.spans)]
+    return int(rows[:, 1].min()), int(rows[:, 2].max())
+
+
+@PROGRAMS.state(
+    "events-are-honoured",
+    forbids="work that starts before the event that its stream waits for has fired",
+    why="events are all that orders two streams: without them one reads what the other has not written",
+    needs=("entries",),
+)
+def events_are_honoured(evidence: Evidence) -> Found:
+    """An entry starts after everything that comes before it in its stream, and before each event that it waits for."""
+    timeline = evidence.timeline
+    for entry in launches(evidence):
+        start, _ = bounds(timeline, entry)
+        for earlier in entry.waits:
+            if earlier.spans and bounds(timeline, earlier)[1] > start:
+                row, cause = entry.spans[0], earlier.spans[-1]
+                yield f"{told(timeline, row)} starts before {told(timeline, cause)}, which it waits for", (row, cause)
+
+
+@PROGRAMS.state(
+    "one-replay-at-a-time",
+    forbids="an executable graph that runs twice at once",
+    why="its kernels work in one set of buffers, whatever the streams",
+    needs=("entries",),
+)
+def one_replay_at_a_time(evidence: Evidence) -> Found:
+    """Replays of one executable follow each other."""
+    yield from _one_at_a_time(
+        evidence, {id(e): (e.stream[0], e.op.executable) for e in launches(evidence) if isinstance(e.op, Replay)}
+    )
+
+
+@PROGRAMS.state(
+    "one-copy-an-engine",
+    forbids="two copies in one direction at once",
+    why="an engine moves one buffer at a time",
+    needs=("entries",),
+)
+def one_copy_an_engine(evidence: Evidence) -> Found:
+    """Copies of one direction follow each other."""
+    yield from _one_at_a_time(
+        evidence, {id(e): (e.stream[0], e.op.direction) for e in launches(evidence) if isinstance(e.op, Copy)}
+    )
+
+
+def _one_at_a_time(evidence: Evidence, user_of: dict[int, Hashable]) -> Found:
+    timeline = evidence.timeline
+    users: dict[Hashable, list[tuple[int, int, int]]] = defaultdict(list)
+    for entry in launches(evidence):
+        if id(entry) in user_of:
+            users[user_of[id(entry)]].append((*bounds(timeline, entry), entry.spans[0]))
+    for intervals in users.values():
+        for (_, end, first), (start, _, second) in pairwise(sorted(intervals)):
+            if start < end:
+                yield f"{told(timeline, second)} starts while {told(timeline, first)} still runs", (first, second)
+
+
+@PROGRAMS.state(
+    "graph-dependencies",
+    forbids="a kernel of a graph that starts before those it waits for, or sooner after them than the device can",
+    why="a graph is its dependencies",
+    needs=("entries", "costs"),
+)
+def graph_dependencies(evidence: Evidence) -> Found:
+    """Exactly a gap after the last of them where the graph is a chain and has the device to itself.
+
+    Graphs whose kernels share a name are left out: their spans cannot be told apart.
+    """
+    timeline, costs = evidence.timeline, evidence.costs
+    assert costs is not None
+    alone = len(list(rows_on(timeline, Place.STREAM))) == 1
+    for entry in launches(evidence):
+        if not isinstance(entry.op, Replay):
+            continue
+        graph = entry.op.graph
+        span_of = {timeline.names[int(timeline.table[row, 4])]: row for row in entry.spans}
+        if len(span_of) != len(graph.kernels) or any(kernel.name not in span_of for kernel in graph.kernels):
+            continue
+        rows = [span_of[kernel.name] for kernel in graph.kernels]
+        after = graph.after or ((), *((i,) for i in range(len(rows) - 1)))
+        first = int(timeline.table[rows[0], 1])
+        for row, dependencies in zip(rows, after, strict=True):
+            gap = costs.constants.graph_join_gap if len(dependencies) > 1 else costs.constants.graph_gap
+            ready = max((int(timeline.table[rows[i], 2]) + gap for i in dependencies), default=first)
+            start = int(timeline.table[row, 1])
+            if start < ready or (start > ready and graph.after is None and alone):
+                yield f"{told(timeline, row)} starts at {start}, its dependencies allow {ready} ns", (row,)
+
+
+@PROGRAMS.state(
+    "work-keeps-its-length",
+    forbids="a kernel that takes less time than its work, or more without a neighbour, one too many or too few",
+    why="a device that is faster or slower than its kernels predicts nothing",
+    needs=("entries",),
+)
+def work_keeps_its_length(evidence: Evidence) -> Found:
+    """A copy takes its time; kernels at least theirs together, and exactly where nothing else runs.
+
+    An end under sharing is rounded up to the nanosecond.
+    """
+    timeline = evidence.timeline
+    alone = len(list(rows_on(timeline, Place.STREAM))) == 1
+    assert evidence.entries is not None
+    for entry in evidence.entries:
+        if isinstance(entry.op, Copy):
+            lengths, chain = [entry.op.ns], True
+        elif isinstance(entry.op, Kernel):
+            lengths, chain = [entry.op.ns], alone
+        elif isinstance(entry.op, Replay):
+            lengths = [kernel.ns for kernel in entry.op.graph.kernels]
+            chain = alone and entry.op.graph.after is None
+        else:
+            continue
+        ran = [int(end - start) for start, end in timeline.table[list(entry.spans), 1:3].reshape(-1, 2).tolist()]
+        if len(ran) != len(lengths) or sum(ran) < sum(lengths) or (chain and sorted(ran) != sorted(lengths)):
+            work = told(timeline, entry.call)
+            yield f"{work} launched {len(lengths)} pieces of {lengths} ns, and {ran} ns ran", (entry.call, *entry.spans)
+
+
+@PROGRAMS.state(
+    "calls-take-their-time",
+    forbids="a call that returns before or after its cost, a full queue or a pageable copy say",
+    why="host time is what graphs and overlap save: it must be paid exactly once",
+    needs=("entries", "costs"),
+)
+def calls_take_their_time(evidence: Evidence) -> Found:
+    """A call returns with its cost, with the start of the launch that makes room, or with the end of a pageable copy.
+
+    Leaves out runs of several host threads, whose calls an interpreter lock may stretch.
+    """
+    timeline, costs, entries = evidence.timeline, evidence.costs, evidence.entries
+    assert costs is not None
+    assert entries is not None
+    if len(list(rows_on(timeline, Place.HOST_THREAD))) != 1:
+        return
+    ahead: dict[Hashable, list[int]] = defaultdict(list)
+    replayed = set(evidence.warm)
+    for entry in entries:
+        began, returned = timeline.table[entry.call, 1:3].tolist()
+        due = began + costs.call(entry.op).ns
+        if isinstance(entry.op, Replay) and entry.op.executable not in replayed:
+            replayed.add(entry.op.executable)
+            due += costs.first_replay(entry.op)
+        if entry.takes_a_slot and entry.spans:
+            start, end = bounds(timeline, entry)
+            starts = ahead[entry.stream]
+            if len(starts) >= costs.constants.queue_depth:
+                due = max(due, starts[-costs.constants.queue_depth])
+            starts.append(start)
+            if isinstance(entry.op, Copy) and not entry.op.pinned and end > due:
+                due = end + costs.constants.wake_spin
+        if returned != due:
+            yield f"{told(timeline, entry.call)} was due to return at {due} ns", (entry.call,)
+
+
+@PROGRAMS.state(
+    "no-pause",
+    forbids="host time that no span accounts for",
+    why="time that nobody spent cannot be hidden or saved",
+    needs=("entries",),
+)
+def no_pause(evidence: Evidence) -> Found:
+    """A lone host thread does one thing after the other from time 0 on."""
+    timeline = evidence.timeline
+    threads = list(rows_on(timeline, Place.HOST_THREAD))
+    if len(threads) != 1:
+        return
+    before = 0
+    rows = timeline.table[threads[0][1]]
+    for at in sorted(range(len(rows)), key=lambda i: (rows[i, 1], rows[i, 2])):
+        if rows[at, 1] > before:
+            row = int(threads[0][1][at])
+            yield f"{told(timeline, row)} starts after a pause that began at {before} ns", (row,)
+        before = max(before, int(rows[at, 2]))
