@@ -10,11 +10,13 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, Field
 
 from scenarios.errors import Refusal
+from scenarios.overlap import Overlap, OverlapOverride
 from scenarios.table import Count, Duration, NonEmpty, Table
 
 Grain = Literal["engine", "pytorch"]
 FutureMap = Literal["ring", "request-slot"]
 CopyStream = Literal["forward", "separate"]
+Missing = Literal["overlap", "graphs", "masks"]
 
 
 def _strictly_increasing(buckets: tuple[int, ...]) -> tuple[int, ...]:
@@ -36,13 +38,20 @@ class HostCost(Table):
     source: str
 
 
+NOTHING = HostCost(base="0ns", source="no such work")  # type: ignore[arg-type]
+
+
 class HostCosts(Table):
-    """The four parts of a step that run on the host thread besides launching."""
+    """The parts of a step that run on the host thread besides launching.
+
+    `mask` is work between logits and sampling, such as a grammar's; None where nothing has to be done there.
+    """
 
     receive: HostCost
     schedule: HostCost
     prepare: HostCost
     process: HostCost
+    mask: HostCost | None = None
 
 
 class FrameworkCost(Table):
@@ -59,7 +68,9 @@ class EnginePreset(Table):
     `grain` says whether a launch is one of the engine's fused kernels or one framework op. `input_copies`
     counts host-to-device copies of a step's inputs. `row_tile`: matrix products compute whole tiles of so many
     rows. `late_stop_token` and `late_stop_length`: whether,
-    under overlap, a request that stops so occupies a row for one more step.
+    under overlap, a request that stops so occupies a row for one more step. `missing` says why the engine has no
+    `overlap`, no `graphs` or no `masks`; `extends` names the preset that has what this one leaves out. Without
+    `pad_to_bucket` only a batch of exactly a bucket's size replays a graph.
     """
 
     name: str
@@ -74,8 +85,21 @@ class EnginePreset(Table):
     row_tile: Count = 1
     late_stop_token: bool = True
     late_stop_length: bool = False
+    overlap: Overlap = Overlap()
+    missing: dict[Missing, str] = Field(default_factory=dict)
+    extends: str | None = None
+    pad_to_bucket: bool = True
     buckets: Buckets
     source: str
+
+    def lacks(self, mode: str) -> str | None:
+        """Why the engine does not have a mode; None if it has it."""
+        halves: list[tuple[Missing, bool]] = [
+            ("masks", self.host.mask is not None),
+            ("overlap", mode.startswith("overlap")),
+            ("graphs", mode.endswith("graph")),
+        ]
+        return next((self.missing[half] for half, needed in halves if needed and half in self.missing), None)
 
 
 class HostOverride(Table):
@@ -93,17 +117,20 @@ class HostOverrides(Table):
     schedule: HostOverride = HostOverride()
     prepare: HostOverride = HostOverride()
     process: HostOverride = HostOverride()
+    mask: HostOverride = HostOverride()
 
 
 class EngineOverrides(Table):
     """What a scenario may change of its preset; None keeps the preset's."""
 
     host: HostOverrides = HostOverrides()
+    overlap: OverlapOverride = OverlapOverride()
     buckets: Buckets | None = None
     grain: Grain | None = None
     future_map: FutureMap | None = None
     sample_in_graph: bool | None = None
     copy_stream: CopyStream | None = None
+    pad_to_bucket: bool | None = None
     late_stop_token: bool | None = None
     late_stop_length: bool | None = None
 
@@ -112,12 +139,13 @@ class EngineOverrides(Table):
         knobs = {
             name: value
             for name in EngineOverrides.model_fields
-            if name != "host" and (value := getattr(self, name)) is not None
+            if name not in ("host", "overlap") and (value := getattr(self, name)) is not None
         }
+        overlap = preset.overlap.model_copy(update=self.overlap.model_dump(exclude_none=True))
         host = {}
         for name in HostOverrides.model_fields:
             override: HostOverride = getattr(self.host, name)
             if own := override.model_dump(exclude_none=True):
                 own["source"] = "set by the scenario"
-                host[name] = getattr(preset.host, name).model_copy(update=own)
-        return preset.model_copy(update={**knobs, "host": preset.host.model_copy(update=host)})
+                host[name] = (getattr(preset.host, name) or NOTHING).model_copy(update=own)
+        return preset.model_copy(update={**knobs, "host": preset.host.model_copy(update=host), "overlap": overlap})

@@ -2,9 +2,9 @@
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -55,7 +55,8 @@ class LoadedScenario:
     """A scenario and what it refers to.
 
     `engine` is the preset with the scenario's overrides applied; `model` is None for a program. `digest`
-    names the content: two scenarios with the same digest ask for the same run, wherever their files lie.
+    names the content: two scenarios with the same digest ask for the same run, wherever their files lie. `missing`
+    says why the engine does not have some of the modes that were asked for.
     """
 
     scenario: Serving | Program
@@ -64,6 +65,7 @@ class LoadedScenario:
     engine: EnginePreset
     source: str
     digest: str
+    missing: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -104,13 +106,15 @@ def load_scenario(
         trace = references.trace(scenario)
     if references.problems:
         raise ScenarioError(references.problems)
+    missing: dict[str, str] = {}
     if isinstance(scenario, Serving):
         engine = scenario.engine.applied_to(engine)
+        scenario, missing = _with_modes_of(engine, scenario, origin)
     digest = _digest(scenario, trace, model, profile, engine)
     if isinstance(scenario, Serving) and trace is not None:
         workload = scenario.workload.model_copy(update={"trace": str(trace.resolve())})
         scenario = scenario.model_copy(update={"workload": workload})
-    return LoadedScenario(scenario, model, profile, engine, source, digest)
+    return LoadedScenario(scenario, model, profile, engine, source, digest, missing)
 
 
 def load_model(name: str) -> ModelShape:
@@ -126,6 +130,16 @@ def load_profile(name_or_path: str) -> Profile:
 def load_engine(name_or_path: str) -> EnginePreset:
     """Load a shipped engine preset, or one from a path ending in .toml."""
     return _load(ENGINES, EnginePreset, name_or_path)
+
+
+def _with_modes_of(engine: EnginePreset, scenario: Serving, origin: Origin) -> tuple[Serving, dict[str, str]]:
+    """The scenario in those of its modes that the engine has, and why it has not the others."""
+    missing: dict[str, str] = {mode: why for mode in scenario.engine.modes if (why := engine.lacks(mode)) is not None}
+    modes = tuple(mode for mode in scenario.engine.modes if mode not in missing)
+    if not modes:
+        message = f"{engine.name} has none of {', '.join(missing)}: {'; '.join(dict.fromkeys(missing.values()))}"
+        raise ScenarioError([Problem(origin("engine.modes"), "engine.modes", message)])
+    return scenario.model_copy(update={"engine": scenario.engine.model_copy(update={"modes": modes})}), missing
 
 
 def _load(shelf: Shelf, schema: type[T], name: str) -> T:
@@ -146,7 +160,18 @@ def _read(schema: type[T], path: Path, name: str) -> T:
 def _read_once(schema: type[Table], path: Path, name: str, _state: tuple[int, int]) -> Table:
     """A file as it is now: studies load the same profile thousands of times."""
     label = _label(path, name)
-    return validated(schema, read_toml(path, label), lambda _: label)
+    tree = read_toml(path, label)
+    if schema is EnginePreset and isinstance(base := tree.get("extends"), str):
+        if base not in ENGINES.names():
+            raise ScenarioError([Problem(label, "extends", Refusal(base, listed(ENGINES.names())).message)])
+        tree = _merged(read_toml(ENGINES.folder / f"{base}.toml", f"{base}.toml"), tree)
+    return validated(schema, tree, lambda _: label)
+
+
+def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """A table with another's values where it has none."""
+    tables = {key: _merged(base[key], value) for key, value in own.items() if isinstance(value, dict) and key in base}
+    return {**base, **own, **tables}
 
 
 def _no_file(shelf: Shelf, name: str) -> str:

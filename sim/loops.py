@@ -118,7 +118,8 @@ def late_sampling_loop(server: Server, *, masks: bool = False) -> Loop[None]:
 def multi_step_loop(server: Server, *, steps: int, late_outputs: bool) -> Loop[None]:
     """Schedule once and launch up to ``steps`` decode steps, each from the tokens of the one before, on the device.
 
-    Then wait for all of them and process them; with ``late_outputs`` only after the next round has been launched.
+    Then wait for all of them, process them and emit their outputs together; with ``late_outputs`` only after the next
+    round has been launched.
     Requests join between rounds; a prefill is a round of one step. Left out: KV blocks of rows past their request's
     end, of which each may write ``steps`` - 1 tokens.
     """
@@ -133,9 +134,11 @@ def multi_step_loop(server: Server, *, steps: int, late_outputs: bool) -> Loop[N
         ending, running = (running, launched) if late_outputs else (launched, [])
         results = []
         for batch, step in ending:
-            results.append((batch, (yield from wait(step))))
+            results += [(batch, (yield from wait(step)))]
+        outputs = []
         for ended in results:
-            yield (yield from digest(server, *ended))
+            outputs += [(yield from digest(server, *ended))]
+        yield from outputs
 
 
 def forward_thread_loops(server: Server, *, masks: bool = False) -> dict[str, Loop[None]]:
@@ -180,15 +183,18 @@ def _launching_loop(*, masks: bool) -> Loop[None]:
         yield Put(STEPS, (yield from launch(Phase(batch, SAMPLING))))
 
 
-def output_thread_loops(server: Server) -> dict[str, Loop[None]]:
-    """Overlap whose results a second host thread waits for: it takes the lock to hand them to the engine's thread."""
-    return {"engine": _engine_loop(server), "output": _output_loop()}
+def output_thread_loops(server: Server, *, wait_for_inputs: bool = False) -> dict[str, Loop[None]]:
+    """Overlap whose results a second host thread waits for: it takes the lock to hand them to the engine's thread.
+
+    With ``wait_for_inputs`` there is one buffer for inputs, which the host overwrites after the last copy out of it.
+    """
+    return {"scheduler": _engine_loop(server, wait_for_inputs=wait_for_inputs), "output": _output_loop()}
 
 
-def _engine_loop(server: Server) -> Loop[None]:
+def _engine_loop(server: Server, *, wait_for_inputs: bool) -> Loop[None]:
     previous: Batch | None = None
     while not (yield from begin(server)):
-        batch = yield from build(server)
+        batch = yield from build(server, wait_for_inputs=wait_for_inputs)
         if batch is not None:
             yield Put(STEPS, (yield from launch(Phase(batch, OVERLAP_PARTS))))
         if previous is not None:
@@ -212,10 +218,12 @@ def begin(server: Server) -> Loop[bool]:
     return arrivals.closed and server.idle
 
 
-def build(server: Server) -> Loop[Batch | None]:
+def build(server: Server, *, wait_for_inputs: bool = False) -> Loop[Batch | None]:
     """Schedule the next batch, if there is one before a result comes back, and prepare its inputs."""
     batch = yield from host("schedule", server.schedule)
     if batch is not None:
+        if wait_for_inputs:
+            yield from wait(INPUTS)
         yield from host("prepare", partial(server.prepare, batch), batch)
     return batch
 

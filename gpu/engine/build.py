@@ -19,10 +19,23 @@ from gpu.model.llama import Llama
 from gpu.model.meta import PAGE
 from gpu.model.ops import Call, Ops, TorchOps
 from gpu.model.weights import Weights, random_weights
+from scenarios.errors import Problem, ScenarioError
 from scenarios.model import ModelShape
 from sim.serving.server import Server
-from sim.studies.serving import LOOPS, ServingRun
+from sim.studies.serving import ServingRun
 from sim.timeline.spans import Timeline
+
+
+def _check_loops(run: ServingRun) -> None:
+    """Refuse what this engine cannot do on torch: steps in several launches, and a second host thread."""
+    overlap = run.engine.overlap
+    known = overlap.loop in ("run-ahead", "graphs-or-overlap") and overlap.input_stream == "schedule"
+    if any(mode.startswith("overlap") for mode in run.scenario.engine.modes) and not known:
+        found = f"{run.engine.name} overlaps by {overlap.loop}, its inputs on the {overlap.input_stream} stream"
+        message = f"{found}; for real there is run-ahead or graphs-or-overlap, inputs on the schedule stream"
+        raise ScenarioError([Problem(run.source, "engine.overlap", message)])
+    if run.engine.host.mask is not None:
+        raise ScenarioError([Problem(run.source, "engine.host.mask", "masks are simulated only")])
 
 
 @dataclass
@@ -52,6 +65,7 @@ class TorchRun:
     def of(cls, run: ServingRun, device: str, *, dtype: torch.dtype | None = None) -> TorchRun:
         """Make the weights; bf16 on a GPU and float32 on a CPU unless a dtype is given."""
         assert isinstance(run.model, ModelShape)
+        _check_loops(run)
         requests = run.requests().take(1 << 62)
         longest = max(r.context + r.max_tokens + 1 for r in requests)
         blocks = sum(-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests)
@@ -117,7 +131,7 @@ class TorchRun:
                 lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0,
                 busy,
             )
-            return machine.run({"scheduler": LOOPS[mode](server)}, run.requests())
+            return machine.run(run.threads(mode, server), run.requests())
 
     def _device(self, mode: str, server: Server) -> TorchDevice:
         run, scheduler = self.serving, server.scheduler

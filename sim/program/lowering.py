@@ -106,11 +106,12 @@ class TransformerLowering:
     """A step of a serving engine around a transformer's forward pass.
 
     Serial steps keep to one stream: inputs to the device, forward, sampling, tokens back. Under overlap the inputs go
-    to a staging buffer over the schedule stream, a resolve kernel on the forward stream puts them into place and
-    replaces symbolic tokens, a store kernel keeps the sampled ones for the next step, and the copy back leaves over
-    its own stream if the preset has one. A phase of some parts goes to the same streams; a lone ``prepare`` is that of
-    a thread whose only stream is the schedule stream. A decode batch with a bucket replays the bucket's graph with its
-    padding rows, which attend to one token each; any other batch is launched kernel by kernel. ``free_slots`` leaves
+    to a staging buffer over the schedule stream (or the forward stream, if the preset says so), a resolve kernel on the
+    forward stream puts them into place and replaces symbolic tokens, a store kernel keeps the sampled ones for the next
+    step, and the copy back leaves over its own stream if the preset has one. A phase of some parts goes to the same
+    streams; a lone ``prepare`` is that of a thread whose only stream is the schedule stream. A decode batch with a
+    bucket replays the bucket's graph with its padding rows, which attend to one token each; any other batch is launched
+    kernel by kernel. ``free_slots`` leaves
     the resolve and store kernels out, to see what they cost.
     """
 
@@ -201,11 +202,11 @@ class TransformerLowering:
         main: list[Op] = []
         if phase.parts == ("prepare",):  # the thread that launches the rest has a stream of its own
             return [(SCHEDULE, [*sized.inputs, Record(INPUTS)])]
-        if overlap and sized.inputs:
+        if overlap and sized.inputs and self._engine.overlap.input_stream == "schedule":
             pieces.append((SCHEDULE, [*self._enter_stream, *sized.inputs, Record(INPUTS)]))
             main.append(WaitEvent(INPUTS))
-        else:
-            main += sized.inputs
+        elif sized.inputs:
+            main += [*sized.inputs, *([Record(INPUTS)] if overlap else [])]
         main += [*sized.resolve, *self._computed(phase.batch, sized), *sized.store]
         if sized.back and overlap and self._engine.copy_stream == "separate":
             pieces.append((FORWARD, [*main, Record(SAMPLED)]))

@@ -35,6 +35,8 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
     console.print(_program_table(results, hardware) if program else _serving_table(results, hardware))
     if hardware is not None:
         console.print(Text(hardware.source, style="dim"), soft_wrap=True)
+    for mode, why in results.loaded.missing.items():
+        console.print(f"{mode}: {results.loaded.engine.name} has none: {why}", soft_wrap=True, highlight=False)
     for note in results.notes:
         console.print(note, soft_wrap=True, highlight=False)
     for mode, cycle in results.cycles.items():
@@ -105,6 +107,8 @@ def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table
         if open_loop:
             cells += [time(found["ttft_p50_us"]), time(found["tpot_mean_us"])]
         table.add_row(*cells)
+    for mode in results.loaded.missing:
+        table.add_row(mode, *["-"] * (len(table.columns) - 1))
     return table
 
 

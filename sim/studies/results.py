@@ -64,6 +64,8 @@ class Results:
     def as_json(self) -> dict[str, Any]:
         """One object with ``scenario``, ``seed``, ``profile`` and ``modes``; ``why`` of a prediction for serving.
 
+        A mode that the engine does not have is null, and ``missing`` has the reason.
+
         The prediction of a closed batch has ``cycles``, too: the time of its repeating step, and what bounds it. A
         measurement has ``measured`` and ``notes`` in place of these, and the modes' noise and every repeat.
         """
@@ -76,7 +78,9 @@ class Results:
         }
         if self.measured is None:
             result["machine"] = {mode: {"name": t.machine, "refusal": t.refusal} for mode, t in self.timelines.items()}
-        result["modes"] = self.modes
+        result["modes"] = {**self.modes, **dict.fromkeys(self.loaded.missing)}
+        if self.loaded.missing:
+            result["missing"] = dict(self.loaded.missing)
         if self.measured is not None:
             result |= {"measured": asdict(self.measured), "notes": self.notes, "graphs": self.graphs}
         if self.cycles:

@@ -17,7 +17,6 @@ from sim.effects import Loop, Source
 from sim.fast.cycle import Cycle
 from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
-from sim.loops import naive_loop, overlap_loop, serial_loop
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.durations import Durations
@@ -31,22 +30,15 @@ from sim.serving.server import Server
 from sim.serving.source import RequestSource
 from sim.studies.host_numbers import with_host_numbers
 from sim.studies.machines import MachineName, simulate
+from sim.studies.threads import threads
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
 MEMORY_SHARE = 0.9  # of the device's memory that an engine plans with, as vLLM's default; the rest is the framework's
-BATCHES_OF_SLOTS = 4
-"""Slots for so many full batches: two steps hold some at once, and a ring's pieces do not wrap: three could overrun."""
+SPARE_BATCHES = 2
+"""Slots for so many full batches beyond the steps in flight: a ring's pieces do not wrap."""
 STEPS_TO_REPEAT = 12
 """Steps after which a closed batch's step is taken to be the one that repeats."""
-
-LOOPS: dict[str, Callable[[Server], Loop[None]]] = {
-    "naive": naive_loop,
-    "serial-eager": serial_loop,
-    "serial-graph": serial_loop,
-    "overlap-eager": overlap_loop,
-    "overlap-graph": overlap_loop,
-}
 
 
 @dataclass(frozen=True)
@@ -104,8 +96,9 @@ class ServingRun:
 
     @property
     def runs_eager(self) -> bool:
-        """Whether a closed batch is above the largest bucket, so that no graph is replayed for it."""
-        return (self.scenario.workload.batch or 0) > self.buckets[-1]
+        """Whether a closed batch has no bucket, so that no graph is replayed for it."""
+        batch = self.scenario.workload.batch
+        return batch is not None and Buckets(self.buckets, pad=self.engine.pad_to_bucket).fit(batch) is None
 
     def timeline(self, mode: str, *, spans: bool = True) -> Timeline:
         """Simulate one mode; raises ``ScenarioError`` as ``serve`` does, and for a run that ``machine`` refuses."""
@@ -130,7 +123,7 @@ class ServingRun:
         machine = FastMachine(self.costs(), self.lowering(), spans=False)
         warm = [decode_graph(bucket) for bucket in self.buckets]
         try:
-            return machine.cycle({"scheduler": LOOPS[mode](self.server(mode))}, short.requests(), warm)
+            return machine.cycle(self.threads(mode, self.server(mode)), short.requests(), warm)
         except OutsideError:
             return None
 
@@ -146,9 +139,13 @@ class ServingRun:
             )
             raise ScenarioError([Problem(self.source, "workload.batch", message)])
         try:
-            return run({"scheduler": LOOPS[mode](self.server(mode))}, self.requests())
+            return run(self.threads(mode, self.server(mode)), self.requests())
         except ValueError as error:
             raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
+
+    def threads(self, mode: str, server: Server) -> Mapping[str, Loop[None]]:
+        """The host threads of one mode: the engine's loops around a server."""
+        return threads(self.engine, mode, server)
 
     def requests(self) -> RequestSource:
         """The workload's requests, as they arrive."""
@@ -160,8 +157,8 @@ class ServingRun:
         host, framework = self.engine.host, self.engine.framework
         work = {
             name: (cost.base, cost.per_row, cost.per_token)
-            for name in ("receive", "schedule", "prepare", "process")
-            for cost in [getattr(host, name)]
+            for name in ("receive", "schedule", "prepare", "process", "mask")
+            if (cost := getattr(host, name)) is not None
         }
         return HostCosts(
             self.constants, framework.by_kind, framework.default, work, self.scale, self.scenario.host.extra
@@ -193,8 +190,10 @@ class ServingRun:
         slots: SlotRing | RequestSlots | None = None
         if mode.startswith("overlap"):
             form = SlotRing if self.engine.future_map == "ring" else RequestSlots
-            slots = form(BATCHES_OF_SLOTS * max_rows)
-        return Server(scheduler, Buckets(self.buckets) if mode.endswith("graph") else None, slots)
+            slots = form((SPARE_BATCHES + self.engine.overlap.steps_in_flight) * max_rows)
+        return Server(
+            scheduler, Buckets(self.buckets, pad=self.engine.pad_to_bucket) if mode.endswith("graph") else None, slots
+        )
 
     def _kv_blocks(self) -> int:
         if isinstance(self.model, TimerModel):

@@ -17,6 +17,7 @@ HOST_CAUSES = {
     "launch": "launch",
     "process": "process",
 }
+NEVER, EVER = np.iinfo(np.int64).min, np.iinfo(np.int64).max
 IDLE_PARTS = ("schedule", "prepare", "launch", "launch_latency", "wake_up", "process", "gap", "no_work")
 """Causes of idle device time. The first six are time that the device waits through for its host: exposed host time."""
 HOST_PARTS = ("schedule", "prepare", "launch", "wait", "process", "other")
@@ -60,11 +61,15 @@ class StepMetrics:
 def steady(deliveries: Sequence[Delivery]) -> list[Delivery]:
     """Deliveries that bound the steady steps: the first opens the window, each of the others ends a step.
 
-    None of fewer than 7: the pipeline's filling and draining would pass for its pace.
+    None of fewer than 7: the pipeline's filling and draining would pass for its pace. Steps that reach the clients at
+    one instant are one round of an engine: the window opens and closes with whole rounds.
     """
     most = max((d.rows for d in deliveries if not d.prefill), default=0)
     full = [d for d in deliveries if d.rows == most and not d.prefill]
-    return full[3:-2] if len(full) >= 7 else []
+    if len(full) < 7:
+        return []
+    ends = [i for i in range(3, len(full) - 2) if full[i].time != full[i + 1].time]
+    return full[ends[0] : ends[-1] + 1] if ends else []
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +170,8 @@ def idle_by_cause(timeline: Timeline, busy: Column, start: int, end: int, rank: 
 
     An idle interval ends with some device work. Until the call that launched this work returned, the device idled for
     what the launching thread was doing; after that, for the latency to an idle device, or, if the call had returned
-    before the interval began, for a gap that the device itself makes. A device without any work has no work.
+    before the interval began, for a gap that the device itself makes. A device without any work has no work. Where
+    several threads share a lock, what passes it on counts as wake-up.
     """
     edges = np.concatenate([[start], busy.ravel(), [end]]).reshape(-1, 2)
     idle = edges[edges[:, 1] > edges[:, 0]]
@@ -180,11 +186,30 @@ def idle_by_cause(timeline: Timeline, busy: Column, start: int, end: int, rank: 
     rest = idle[:, 1] - starved_until
     parts["launch_latency"] = int(rest[waiting].sum())
     parts["gap"] = int(rest[~waiting].sum())
+    others = [i for i, t in enumerate(timeline.tracks) if t.place is Place.HOST_THREAD and t.rank == rank]
     for number in np.unique(thread):
         mine = thread == number
-        for cause, ns in _host_activity(timeline, int(number), idle[mine, 0], starved_until[mine]).items():
-            parts[cause] += ns
+        left = idle[mine, 0], starved_until[mine]
+        # while the launching thread does nothing it waits for another one, and between the two for the lock they share
+        for track in [int(number), *(i for i in others if i != number)]:
+            for cause, ns in _host_activity(timeline, track, *left).items():
+                parts[cause] += ns
+            left = _uncovered(timeline, track, *left)
+        parts["no_work" if len(others) < 2 else "wake_up"] += int((left[1] - left[0]).sum())
     return parts
+
+
+def _uncovered(timeline: Timeline, track: int, starts: Column, ends: Column) -> tuple[Column, Column]:
+    """The parts of some intervals, in order, during which a thread has no span."""
+    spans = timeline.table[timeline.column("track") == track]
+    opens, closes = np.append(NEVER, spans[:, 2]), np.append(spans[:, 1], EVER)
+    first, last = np.searchsorted(closes, starts, side="right"), np.searchsorted(opens, ends, side="left")
+    counts = (last - first).clip(min=0)
+    interval = np.repeat(np.arange(len(starts)), counts)
+    gap = np.arange(len(interval)) - np.repeat(np.cumsum(counts) - counts, counts) + np.repeat(first, counts)
+    found = np.maximum(opens[gap], starts[interval]), np.minimum(closes[gap], ends[interval])
+    kept = found[1] > found[0]
+    return found[0][kept], found[1][kept]
 
 
 def _launching_calls(timeline: Timeline, device: Column, times: Column) -> tuple[Column, Column]:
@@ -198,13 +223,12 @@ def _launching_calls(timeline: Timeline, device: Column, times: Column) -> tuple
 
 
 def _host_activity(timeline: Timeline, track: int, starts: Column, ends: Column) -> dict[str, int]:
-    """What a thread did during some intervals, in nanoseconds a cause; what no span covers counts as no work."""
+    """What a thread did during some intervals, in nanoseconds a cause, as far as its spans cover them."""
     mine = timeline.table[timeline.column("track") == track]
     cause_of = {Kind.CALL: "launch", Kind.WAIT: "wake_up", Kind.NO_WORK: "no_work"}
     causes = np.array(
         [cause_of.get(Kind(kind)) or HOST_CAUSES.get(timeline.names[name], "process") for kind, name in mine[:, 3:5]]
     )
-    total = int((ends - starts).sum())
     parts: dict[str, int] = {}
     for cause in np.unique(causes):
         spans = mine[causes == cause]
@@ -219,5 +243,4 @@ def _host_activity(timeline: Timeline, track: int, starts: Column, ends: Column)
             return result
 
         parts[str(cause)] = int((covered(ends) - covered(starts)).sum())
-    parts["no_work"] = parts.get("no_work", 0) + total - sum(parts.values())
     return parts

@@ -11,7 +11,7 @@ from scenarios.model import TimerModel
 from scenarios.scenario import Serving
 from sim.serving.buckets import Buckets
 
-PREDICTED_WITH = {"host", "framework", "title", "source", "buckets"}
+PREDICTED_WITH = {"host", "framework", "title", "source", "buckets", "extends", "missing"}
 """Fields of a preset that real hardware does not ask for; a timer's host costs it does: they are waited out."""
 
 
@@ -28,11 +28,11 @@ def run_digest(loaded: LoadedScenario) -> str:
         engine, batch = loaded.engine, scenario.workload.batch
         own["knobs"] = engine.model_dump(mode="json", exclude=PREDICTED_WITH, exclude_defaults=True)
         if batch is not None:
-            own["bucket"] = Buckets(engine.buckets).fit(batch)
+            own["bucket"] = Buckets(engine.buckets, pad=engine.pad_to_bucket).fit(batch)
         else:
             own["buckets"] = list(engine.buckets)
             own["limits"] = scenario.engine.model_dump(include={"policy", "max_batch", "prefill_tokens"})
         if isinstance(loaded.model, TimerModel):
-            own["host_costs"] = engine.host.model_dump(mode="json")
+            own["host_costs"] = engine.host.model_dump(mode="json", exclude_none=True)
     model = None if loaded.model is None else loaded.model.model_dump(mode="json")
     return hashlib.sha256(json.dumps([own, model], sort_keys=True).encode()).hexdigest()[:12]
