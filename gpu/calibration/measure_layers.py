@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from gpu.calibration.clock import BF16, DEV, capture, elapsed, quantile
+from gpu.calibration.clock import BF16, DEV, SHIELD, capture, elapsed, now, quantile, sleep_us
 from gpu.engine.streams import Streams
 from gpu.kernels.ops import TritonOps
 from gpu.model.llama import Calls, Llama
@@ -105,6 +105,8 @@ class _Bench:
             self._at(placed, BASE, table)
             row = self._row("decode", rows, self._times(calls, parts, more))
             whole = self._capture(calls)
+            if rows in ROWS[::3]:
+                row["stream"] = self._eager({"whole": calls, "half": self._halved(calls, len(DECODE))})
             row["contexts"] = []
             for context in self._contexts:
                 self._at(placed, context, table)
@@ -155,7 +157,26 @@ class _Bench:
         count = self._shape.layers * len(layer)
         names = ["embedding", "first_norm", *layer * self._shape.layers, *("head",) * (len(calls) - count - 2)]
         parts = {name: _without(calls, names, {name}) for name in (*dict.fromkeys(layer), "head", "embedding")}
-        return parts | {"half": [call for i, call in enumerate(calls) if not 2 <= i < 2 + count // 2]}
+        return parts | {"half": self._halved(calls, len(layer))}
+
+    def _halved(self, calls: Calls, layer: int) -> Calls:
+        """The calls without half of the layers, which are so many launches each."""
+        left_out = self._shape.layers * layer // 2
+        return [call for i, call in enumerate(calls) if not 2 <= i < 2 + left_out]
+
+    def _eager(self, launches: dict[str, Calls]) -> Row:
+        """Launches one by one, all of which wait behind a sleep until the last one is there, so no host bounds them."""
+        times: dict[str, list[float]] = {name: [] for name in launches}
+        with torch.cuda.stream(self._streams.forward):
+            for _ in range(REPEATS + 1):
+                for name, calls in launches.items():
+                    start = now()
+                    _launch(calls)
+                    host_us = (now() - start) / 1000
+                    torch.cuda.synchronize()
+                    sleep_us(2 * host_us + SHIELD)
+                    times[name].append(elapsed(partial(_launch, calls)))
+        return {name: round(quantile(us[1:], 0.5), 3) for name, us in times.items()}
 
     def _times(self, calls: Calls, parts: dict[str, Calls], more: dict[str, Calls]) -> Row:
         """The whole, without each part, and with each thing more."""

@@ -18,6 +18,7 @@ from gpu.session import Session
 from gpu.validation.backend import Backend, HostNumbers
 from scenarios.suite import Configuration, Suite
 from sim.studies.validation.cases import case_of, is_finished
+from sim.studies.validation.clients import client_metrics
 from sim.studies.validation.predict import host_parts_of, value_of
 from sim.studies.validation.results_file import Captures, ResultsFile, write_results
 from sim.timeline.spans import Timeline
@@ -29,13 +30,15 @@ Key = tuple[str, tuple[str, ...], str]
 class Measurement:
     """One configuration: every repeat's value by mode, the host's costs after each repeat, and the last timelines.
 
-    ``host_parts`` is what the host thread did of a step, by mode and repeat; ``captures`` what graphs took.
+    ``host_parts`` is what the host thread did of a step, ``clients`` what the clients of an open loop saw, by mode and
+    repeat; ``captures`` what graphs took.
     """
 
     values: dict[str, list[int]]
     host_numbers: list[HostNumbers] = field(default_factory=list)
     timelines: dict[str, Timeline] = field(default_factory=dict)
     host_parts: dict[str, list[HostNumbers]] = field(default_factory=dict)
+    clients: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     captures: Captures | None = None
 
 
@@ -70,6 +73,8 @@ def measure(
                 measured.values[mode].append(value_of(loaded, timeline))
                 measured.timelines[mode] = timeline
                 measured.host_parts.setdefault(mode, []).append(host_parts_of(loaded, timeline))
+                if clients := client_metrics(loaded, timeline):
+                    measured.clients.setdefault(mode, []).append(clients)
                 progress(f"{configuration.name}: repeat {number} of {repeats}")
             measured.host_numbers.append(backend.measure_host(backend.on))
         measured.captures = _captures(configuration, session)
@@ -102,7 +107,15 @@ def measure_suite(
         for mode, timeline in measured.timelines.items():
             timelines[configuration.scenario, configuration.set, mode] = timeline
         new = [
-            case_of(configuration, mode, ns, numbers, seed, median_numbers(measured.host_parts[mode]))
+            case_of(
+                configuration,
+                mode,
+                ns,
+                numbers,
+                seed,
+                median_numbers(measured.host_parts[mode]),
+                measured.clients.get(mode, ()),
+            )
             for mode, ns in measured.values.items()
         ]
         cases = (*(c for c in results.cases if c.configuration != new[0].configuration), *new)

@@ -13,7 +13,8 @@ from gpu.validation.runner import host_drift, measure, measure_suite, median_num
 from scenarios.suite import Suite, load_suite
 from sim.studies.noise import noise
 from sim.studies.validation.predictors import SHIPPED
-from sim.studies.validation.results_file import read_results
+from sim.studies.validation.report import sentences
+from sim.studies.validation.results_file import ResultsFile, read_results
 from sim.studies.validation.scores import error_of
 from sim.studies.validation.summary import Summary
 
@@ -131,3 +132,13 @@ def test_a_program_is_measured_by_its_total() -> None:
     assert (eager.mode, graph.mode, eager.quantity) == ("eager", "graph", "total")
     assert set(eager.measured_ns) == {eager.predicted_ns}
     assert eager.predicted_in_process_ns is None
+
+
+def test_an_open_loop_is_measured_by_what_its_clients_see() -> None:
+    sets = ["workload.rate=50/s", "workload.requests=4", "workload.output_tokens=3", "engine.modes=serial-graph"]
+    suite = load_suite("decode-qwen3-0.6b", sets)
+    (case,) = run(suite, FakeHardware((1.0,))).results.cases
+    for metric in case.clients.values():
+        assert metric.measured == (metric.predicted,) * 5
+    text = "".join(sentences(Summary.of(suite.title, ResultsFile(provenance={}, cases=(case,)))))
+    assert "clients, shipped profile: 6 of 6 metrics within their limits" in text

@@ -8,6 +8,7 @@ from scenarios.errors import Problem, ScenarioError
 from scenarios.loader import load_scenario
 from scenarios.suite import Configuration
 from sim.studies.noise import noise
+from sim.studies.validation.clients import compared, repeats_of
 from sim.studies.validation.digest import run_digest
 from sim.studies.validation.predict import predict, quantity_of
 from sim.studies.validation.results_file import Case, ResultsFile
@@ -20,8 +21,12 @@ def case_of(
     host_numbers: Mapping[str, int],
     seed: int = 0,
     host_ns: Mapping[str, int] | None = None,
+    clients: Sequence[Mapping[str, float]] = (),
 ) -> Case:
-    """A mode's measurements, predicted with the shipped profile and with the host's costs of the same process."""
+    """A mode's measurements, predicted with the shipped profile and with the host's costs of the same process.
+
+    ``clients`` is what the clients of an open loop saw, by repeat.
+    """
     loaded = configuration.loaded
     shipped = predict(loaded, mode, seed)
     in_process = predict(loaded, mode, seed, host_numbers) if host_numbers else None
@@ -39,6 +44,7 @@ def case_of(
         parts=shipped.parts,
         digest=run_digest(loaded),
         host_ns=dict(host_ns or {}),
+        clients=compared(shipped.clients, {} if in_process is None else in_process.clients, clients) if clients else {},
     )
 
 
@@ -61,7 +67,7 @@ def predicted_again(results: ResultsFile) -> ResultsFile:
         if one is None:
             scenario = load_scenario(case.scenario, case.set)
             one = loaded[case.configuration] = Configuration(case.scenario, case.set, scenario.modes, scenario)
-        again = case_of(one, case.mode, case.measured_ns, case.in_process, seed, case.host_ns)
+        again = case_of(one, case.mode, case.measured_ns, case.in_process, seed, case.host_ns, repeats_of(case))
         if again.digest != case.digest:
             message = "asks for another run than the one that was measured: measure it again"
             raise ScenarioError([Problem(case.name, "", message)])

@@ -12,6 +12,7 @@ from scenarios.loader import LoadedScenario
 from scenarios.scenario import Serving
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
+from sim.studies.validation.clients import client_metrics
 from sim.studies.validation.results_file import Parts, Quantity
 from sim.timeline.metrics import host_parts, pace, step_metrics
 from sim.timeline.spans import Kind, Timeline
@@ -19,11 +20,15 @@ from sim.timeline.spans import Kind, Timeline
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """One mode: nanoseconds a step or in all, what they are made of, and the timeline they were read from."""
+    """One mode: nanoseconds a step or in all, what they are made of, and the timeline they were read from.
+
+    ``clients`` is what the clients of an open loop saw.
+    """
 
     ns: int
     parts: Parts
     timeline: Timeline
+    clients: dict[str, float]
 
 
 def quantity_of(loaded: LoadedScenario) -> Quantity:
@@ -57,7 +62,7 @@ def predict(
         timeline = run.timeline(mode)
     else:
         timeline = run_program(loaded, mode, seed, numbers=host_numbers or None)
-    return Prediction(value_of(loaded, timeline), _parts(loaded, timeline), timeline)
+    return Prediction(value_of(loaded, timeline), _parts(loaded, timeline), timeline, client_metrics(loaded, timeline))
 
 
 def _parts(loaded: LoadedScenario, timeline: Timeline) -> Parts:

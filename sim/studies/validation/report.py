@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from sim.studies.report import time
+from sim.studies.validation.clients import client_errors
 from sim.studies.validation.predictors import IN_PROCESS, SHIPPED, Predictor
 from sim.studies.validation.results_file import Case
 from sim.studies.validation.scores import Comparison, Score, error_of
@@ -42,6 +43,8 @@ def print_summary(console: Console, summary: Summary) -> None:
         cases = list(members)
         console.print(Text(cases[0].name.removesuffix(f" {cases[0].mode}"), style="bold"), soft_wrap=True)
         console.print(_section(cases, summary))
+        for table in _clients(cases):
+            console.print(table)
     console.print(_scores(summary))
     console.print(Text(COUNTED, style="dim"), soft_wrap=True)
     for sentence in sentences(summary):
@@ -68,6 +71,7 @@ def sentences(summary: Summary) -> Iterator[str]:
     if isinstance(drift, dict) and drift:
         name, factor = max(drift.items(), key=lambda item: item[1])
         yield f"host costs drifted by up to {factor:.2f} times between configurations ({name})"
+    yield from _client_scores(summary)
     for case in summary.worst:
         error = error_of(case, summary.predictor)
         parting = f": {case.parting}" if case.parting else ""
@@ -108,6 +112,39 @@ def _effect(comparison: Comparison, predictor: Predictor) -> list[str | Text]:
     ratio, said, found = comparison.predicted(predictor), comparison.predicted_verdict(predictor), comparison.verdict
     right = Text(found) if said == found else Text(f"{found} (said {said})", style="bold red")
     return ["-" if ratio is None else f"{ratio:.2f}x", f"{comparison.speedup:.2f}x", right]
+
+
+def _clients(cases: list[Case]) -> Iterator[Table]:
+    """What clients of an open loop saw, a row a metric and two columns a mode."""
+    seen = [case for case in cases if case.clients]
+    if not seen:
+        return
+    table = Table(box=None, header_style="dim", pad_edge=False, padding=(0, 1, 0, 0))
+    table.add_column("clients saw", no_wrap=True)
+    for case in seen:
+        table.add_column(case.mode, justify="right", no_wrap=True)
+        table.add_column("error", justify="right", no_wrap=True)
+    for name in seen[0].clients:
+        row: list[str | Text] = [name.removesuffix("_ns")]
+        for case in seen:
+            best = case.predicted_in_process_ns is not None
+            found = {e.name: e for e in client_errors([case], in_process=best)}[name]
+            value = time(found.measured / 1000) if name.endswith("_ns") else f"{found.measured:,.0f}"
+            row += [value, Text(f"{found.error:+.1%}", style="" if found.within else "bold red")]
+        table.add_row(*row)
+    yield table
+
+
+def _client_scores(summary: Summary) -> Iterator[str]:
+    """How many of the clients' metrics each of our predictions has within their limits, and the mean error of each."""
+    for key, errors in summary.clients.items():
+        name = {SHIPPED.key: SHIPPED.name, IN_PROCESS.key: IN_PROCESS.name}[key]
+        by_metric: dict[str, list[float]] = {}
+        for error in errors:
+            by_metric.setdefault(error.name.removesuffix("_ns"), []).append(abs(error.error))
+        means = ", ".join(f"{metric} {sum(sizes) / len(sizes):.1%}" for metric, sizes in by_metric.items())
+        within = sum(error.within for error in errors)
+        yield f"clients, {name}: {within} of {len(errors)} metrics within their limits; mean errors: {means}"
 
 
 def _scores(summary: Summary) -> Table:

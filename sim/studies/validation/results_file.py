@@ -32,6 +32,14 @@ class Parts(Table):
     device_ns: Nanoseconds
 
 
+class ClientMetric(Table):
+    """One quantity that clients saw, predicted and measured; ``predicted_in_process`` as in ``Case``."""
+
+    predicted: float
+    predicted_in_process: float | None
+    measured: NonEmpty[float]
+
+
 class Case(Table):
     """One mode of one configuration (a scenario with its overrides), predicted and measured.
 
@@ -41,7 +49,7 @@ class Case(Table):
     is half the range from the 10th to the 90th percentile of ``measured_ns``. ``digest`` names what was run, whatever
     it is called and predicted with. ``parting`` says where the two timelines part first, for the worst cases.
     ``host_ns`` is what the host thread did of a measured step, by ``HOST_PARTS``, each the median of the repeats; empty
-    of a program.
+    of a program. ``clients`` are the metrics of an open loop's requests (``client_metrics``), none of other cases.
     """
 
     name: str
@@ -58,6 +66,7 @@ class Case(Table):
     digest: str
     parting: str = ""
     host_ns: dict[str, Nanoseconds] = Field(default_factory=dict)
+    clients: dict[str, ClientMetric] = Field(default_factory=dict)
 
     @property
     def configuration(self) -> tuple[str, tuple[str, ...]]:

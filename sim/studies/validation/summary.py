@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from sim.studies.validation.clients import ClientError, client_errors
 from sim.studies.validation.predictors import IN_PROCESS, PREDICTORS, SHIPPED, Predictor, best_known
 from sim.studies.validation.results_file import Case, ResultsFile
 from sim.studies.validation.scores import Comparison, Score, comparisons, counted_error, error_of, score, worst_cases
@@ -37,6 +38,14 @@ class Summary:
         """The cases that it misses by most."""
         return worst_cases(self.results.cases, self.predictor, WORST)
 
+    @property
+    def clients(self) -> dict[str, list[ClientError]]:
+        """What is said of open loops' clients, by predictor."""
+        found = {
+            p.key: list(client_errors(self.results.cases, in_process=p is IN_PROCESS)) for p in (SHIPPED, IN_PROCESS)
+        }
+        return {key: errors for key, errors in found.items() if errors}
+
     def exceeding(self, limit: float) -> list[str]:
         """Sentences about groups whose mean counted error exceeds the limit."""
         return [
@@ -53,6 +62,7 @@ class Summary:
             "cases": [_case(case) for case in self.results.cases],
             "comparisons": [_comparison(c) for c in self.comparisons],
             "scores": {s.predictor.key: _score(s) for s in self.scores},
+            "clients": {key: [_client(e) for e in errors] for key, errors in self.clients.items()},
         }
 
 
@@ -73,6 +83,10 @@ def _comparison(c: Comparison) -> dict[str, Any]:
     }
     measured = {"speedup": c.speedup, "noise": c.noise, "verdict": c.verdict}
     return {"case": c.case.name, "base": c.base.mode, "measured": measured, "predicted": predicted}
+
+
+def _client(e: ClientError) -> dict[str, Any]:
+    return {"case": e.case.name, "metric": e.name, "error": e.error, "limit": e.limit, "within": e.within}
 
 
 def _score(s: Score) -> dict[str, Any]:
