@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scenarios.shelf import PROFILES
-from sim.cli import main
+from sim.cli import VERBS, main
 
 
 def sets(*overrides: str) -> list[str]:
@@ -94,7 +94,7 @@ def test_all_problems_of_a_scenario_are_told_at_once(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     ("verb", "hint"),
-    [("rn", "did you mean 'run'?"), ("simulate", "expected one of list, run, sweep, validate, calibrate, doctor")],
+    [("rn", "did you mean 'run'?"), ("simulate", f"expected one of {', '.join(VERBS)}")],
 )
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], verb: str, hint: str) -> None:
     assert main([verb]) == 2
