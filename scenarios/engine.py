@@ -17,6 +17,7 @@ Grain = Literal["engine", "pytorch"]
 FutureMap = Literal["ring", "request-slot"]
 CopyStream = Literal["forward", "separate"]
 Missing = Literal["overlap", "graphs", "masks"]
+Batching = Literal["prefill-first", "decode-first"]
 
 
 def _strictly_increasing(buckets: tuple[int, ...]) -> tuple[int, ...]:
@@ -27,6 +28,8 @@ def _strictly_increasing(buckets: tuple[int, ...]) -> tuple[int, ...]:
 
 Buckets = Annotated[NonEmpty[Count], AfterValidator(_strictly_increasing)]
 """Batch sizes for which a graph is captured."""
+
+MemoryShare = Annotated[float, Field(gt=0, le=1)]
 
 
 class HostCost(Table):
@@ -71,6 +74,11 @@ class EnginePreset(Table):
     under overlap, a request that stops so occupies a row for one more step. `missing` says why the engine has no
     `overlap`, no `graphs` or no `masks`; `extends` names the preset that has what this one leaves out. Without
     `pad_to_bucket` only a batch of exactly a bucket's size replays a graph.
+
+    The scheduler: `batching` says whether prompts or decode rows go first, `max_batch` bounds the requests in work (a
+    closed batch runs whole), `token_budget` the new tokens of a step that computes prompts. The KV cache has
+    `kv_blocks` blocks; None takes what the weights leave of `memory_share` of the device's memory, 0.9 being vLLM's
+    default for what an engine plans with.
     """
 
     name: str
@@ -89,6 +97,11 @@ class EnginePreset(Table):
     missing: dict[Missing, str] = Field(default_factory=dict)
     extends: str | None = None
     pad_to_bucket: bool = True
+    batching: Batching = "prefill-first"
+    max_batch: Count = 256
+    token_budget: Count = 8192
+    kv_blocks: Count | None = None
+    memory_share: MemoryShare = 0.9
     buckets: Buckets
     source: str
 
@@ -133,6 +146,11 @@ class EngineOverrides(Table):
     pad_to_bucket: bool | None = None
     late_stop_token: bool | None = None
     late_stop_length: bool | None = None
+    batching: Batching | None = None
+    max_batch: Count | None = None
+    token_budget: Count | None = None
+    kv_blocks: Count | None = None
+    memory_share: MemoryShare | None = None
 
     def applied_to(self, preset: EnginePreset) -> EnginePreset:
         """Return the preset with these overrides in it, replaced host costs naming the scenario as source."""

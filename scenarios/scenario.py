@@ -11,11 +11,10 @@ from pydantic import AfterValidator, Discriminator, Field, Tag
 from scenarios.engine import EngineOverrides
 from scenarios.errors import Refusal
 from scenarios.model import ModelShape, TimerModel
-from scenarios.table import Count, Duration, NonEmpty, Table
+from scenarios.table import Duration, NonEmpty, Table
 from scenarios.workload import Workload
 
 Mode = Literal["naive", "serial-eager", "serial-graph", "overlap-eager", "overlap-graph"]
-Policy = Literal["prefill-first", "decode-first"]
 
 
 def no_duplicates(items: tuple[str, ...]) -> tuple[str, ...]:
@@ -26,11 +25,7 @@ def no_duplicates(items: tuple[str, ...]) -> tuple[str, ...]:
 
 
 class ServingEngine(EngineOverrides):
-    """The engine: a preset, changes to it, and its scheduler's limits.
-
-    `prefill_tokens` is the token budget of one prefill step, `max_batch` the most rows of a decode step of an
-    open loop; a closed batch runs whole.
-    """
+    """The engine: a preset, the modes to run it in, and changes to it."""
 
     preset: str = "lean"
     modes: Annotated[NonEmpty[Mode], AfterValidator(no_duplicates)] = (
@@ -39,9 +34,6 @@ class ServingEngine(EngineOverrides):
         "overlap-eager",
         "overlap-graph",
     )
-    policy: Policy = "prefill-first"
-    max_batch: Count = 256
-    prefill_tokens: Count = 8192
 
 
 class Host(Table):

@@ -139,7 +139,7 @@ class TorchRun:
         buckets = tuple(b for b in run.buckets if b <= max(scheduler.max_rows, run.buckets[0]))
         sampled = max(*buckets, scheduler.max_rows)
         rows = (
-            sampled if run.scenario.workload.batch is not None else max(sampled, scheduler.prefill_tokens, self.longest)
+            sampled if run.scenario.workload.batch is not None else max(sampled, scheduler.token_budget, self.longest)
         )
         vocab = self.weights.shape.vocab
         self._prompts = self._prompts or Prompts(vocab)

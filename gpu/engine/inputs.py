@@ -86,7 +86,7 @@ class Inputs:
 
     def prefill(self, batch: Batch, out: Table, lists: Table) -> None:
         """Write one row a prompt token, prompts one after the other, and behind them the three lists of prompts."""
-        starts = list(accumulate(batch.prompts, initial=0))
+        starts = list(accumulate((chunk.tokens for chunk in batch.prompts), initial=0))
         for request, start in zip(batch.members, starts, strict=False):
             rows = out[start : start + request.context]
             position = np.arange(request.context)

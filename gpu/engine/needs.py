@@ -16,18 +16,18 @@ def needs(run: ServingRun, longest: int, pages: int, element: int, *, on_gpu: bo
     Activations are counted as if each operation of one layer kept its result. Plain torch, which a CPU runs, also
     gathers the keys and values of a whole batch.
     """
-    shape, workload, settings = run.model, run.scenario.workload, run.scenario.engine
+    shape, workload, engine = run.model, run.scenario.workload, run.engine
     assert isinstance(shape, ModelShape)
-    sampled = max(workload.batch or 0, settings.max_batch)
-    rows = sampled if workload.batch is not None else max(sampled, settings.prefill_tokens, longest)
+    sampled = max(workload.batch or 0, engine.max_batch)
+    rows = sampled if workload.batch is not None else max(sampled, engine.token_budget, longest)
     a_row = 4 * shape.hidden + 2 * (shape.q_size + shape.kv_size) + 3 * shape.intermediate
-    gathered = (workload.batch or settings.max_batch) * longest * 2 * (shape.kv_size + shape.q_size)
+    gathered = (workload.batch or engine.max_batch) * longest * 2 * (shape.kv_size + shape.q_size)
     parts = {
         "weights": shape.num_parameters * element + 4 * longest * shape.head_dim,
         "cache": (pages + 1) * PAGE * shape.kv_bytes_per_token // shape.dtype_bytes * element,
         "activations": (rows * a_row + sampled * shape.vocab + (0 if on_gpu else gathered)) * element,
     }
-    if on_gpu and any(mode.endswith("graph") for mode in settings.modes):
+    if on_gpu and any(mode.endswith("graph") for mode in run.scenario.engine.modes):
         buckets = [b for b in run.buckets if b <= max(sampled, run.buckets[0])]
         parts["graphs"] = len(buckets) * NODES_A_LAYER * shape.layers * GRAPH_NODE
     return parts

@@ -134,7 +134,7 @@ class TorchDevice:
         numbers = end + 3 * count + 1
         self._inputs.prefill(batch, turn.filled[:end].reshape(tokens, TABLE), turn.filled[end:])
         starts, ends, slots = self._placed[end:numbers].split([count + 1, count, count])
-        self._forwards.prompts = Prompts(batch.prompts, starts, ends)
+        self._forwards.prompts = Prompts(tuple(chunk.tokens for chunk in batch.prompts), starts, ends)
         key = self._next, numbers, overlap
         if key not in self._prefills:
             if len(self._prefills) >= MOST_PREFILLS:

@@ -232,7 +232,7 @@ class HostThread:
         deliveries = self._spans.recorder.deliveries
         for form, lag in composed.emitted:
             times = composed.values(form, states)[:steps]
-            deliveries.extend(steps, times, index - lag + np.arange(steps), rows, rows, False)
+            deliveries.extend(steps, times, index - lag + np.arange(steps), rows, rows, False, batch.kv_blocks, 0, 0)
         composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states), steps, index)
         composed.leave(caller, states, steps)
         for step in iterations.steps:

@@ -17,7 +17,6 @@ from sim.program.frame import Frame, Pieces
 from sim.program.ops import ENTER_STREAM, INPUTS, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 from sim.program.transformer import Pass, Transformer, Work
 from sim.serving.batch import Batch
-from sim.serving.batch import Phase as BatchPhase
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
 SAMPLED = "sampled"  # an event between these streams: each wait follows the record that it means
@@ -149,7 +148,7 @@ class TransformerLowering:
         batch, sized = phase.batch, self._sized(phase)
         ops = sized.ops
         times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], steps, axis=1)  # type: ignore[union-attr]
-        contexts = batch.context + batch.rows * np.arange(1, steps + 1)
+        contexts = batch.decode_context + batch.rows * np.arange(1, steps + 1)
         nbytes = _decode_bytes(batch, contexts)
         copies, moved = len(sized.inputs), len(sized.inputs) + len(sized.resolve)
         if copies:
@@ -164,7 +163,7 @@ class TransformerLowering:
     def _input_bytes(batch: Batch) -> int:
         if batch.prompts:
             return batch.tokens * INPUTS_A_ROW + batch.rows * INPUTS_A_PROMPT
-        return _decode_bytes(batch, batch.context)
+        return _decode_bytes(batch, batch.decode_context)
 
     def _sized(self, phase: Phase) -> _Sized:
         """What depends on the batch's sizes."""
@@ -172,10 +171,11 @@ class TransformerLowering:
         rows = batch.bucket or batch.rows
         slots = not self._free_slots
         nbytes = self._input_bytes(batch)
-        if batch.phase is BatchPhase.PREFILL:
-            work = Work(batch.tokens, batch.rows, prompts=batch.prompts)
+        if batch.prompts:
+            prompts = tuple((chunk.start, chunk.tokens) for chunk in batch.prompts)
+            work = Work(batch.tokens, batch.rows, batch.decode_rows, batch.decode_context, prompts)
         else:
-            work = Work(rows, rows, rows=rows, context=batch.context + batch.padding)
+            work = Work(rows, rows, rows=rows, context=batch.decode_context + batch.padding)
         by_rows = self._by_rows.get((parts, rows, batch.rows))
         if by_rows is None:
             by_rows = self._by_rows[parts, rows, batch.rows] = (

@@ -9,6 +9,7 @@ from scenarios.model import ModelShape
 from sim.program.decode_curve import DecodeCurve
 from sim.program.durations import Durations
 from sim.program.ops import Kernel
+from sim.program.prompts import Chunk
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,14 +17,15 @@ class Work:
     """What a forward pass computes.
 
     ``tokens`` new tokens go through the layers; ``sampled`` of them need logits. ``rows`` decode rows attend to
-    ``context`` tokens in all, the new ones included; ``prompts`` attend causally to themselves.
+    ``context`` tokens in all, the new ones included; ``prompts`` are pieces of prompts, tokens that lie in the cache
+    and tokens that are computed, which attend to those and causally to themselves.
     """
 
     tokens: int
     sampled: int
     rows: int = 0
     context: int = 0
-    prompts: tuple[int, ...] = ()
+    prompts: tuple[Chunk, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +155,7 @@ class Transformer:
                 "combine", "combine", "attention_combine", nbytes=nbytes, rows=work.rows, shape=(shape.q_size,)
             )
         if work.prompts:
-            whole = tuple((0, length) for length in work.prompts)
-            yield self.durations.prefill_attention(self._heads, whole, self._prefill_work)
+            yield self.durations.prefill_attention(self._heads, work.prompts, self._prefill_work)
 
     def _prefill_work(self, start: int, tokens: int) -> tuple[int, int]:
         """Operations and bytes of new tokens' attention to all before them, ``start`` of which are in the cache.

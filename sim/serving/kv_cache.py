@@ -4,17 +4,19 @@ from __future__ import annotations
 
 
 class KVCache:
-    """Blocks of ``page`` tokens, handed out whole and returned whole.
+    """Blocks of ``block_tokens`` tokens, handed out whole and returned whole.
 
     A request's blocks for its prompt and its longest possible output are reserved when it is admitted, so a running
     request never runs out and none is preempted. That admits fewer requests than allocating as contexts grow.
     """
 
-    def __init__(self, num_blocks: int, page: int = 16) -> None:
-        if num_blocks < 1 or page < 1:
-            raise ValueError(f"a KV cache needs blocks and a page size of at least 1, got {num_blocks} and {page}")
+    def __init__(self, num_blocks: int, block_tokens: int = 16) -> None:
+        if num_blocks < 1 or block_tokens < 1:
+            raise ValueError(
+                f"a KV cache needs blocks, and tokens a block, of at least 1, got {num_blocks} and {block_tokens}"
+            )
         self.num_blocks = num_blocks
-        self.page = page
+        self.block_tokens = block_tokens
         self._returned: list[int] = []
         self._untouched = 0  # blocks from here on have never been handed out, and are not listed
         self._tables: dict[int, list[int]] = {}
@@ -26,7 +28,7 @@ class KVCache:
 
     def blocks_for(self, tokens: int) -> int:
         """Blocks that ``tokens`` tokens need."""
-        return -(-tokens // self.page)
+        return -(-tokens // self.block_tokens)
 
     def can_allocate(self, tokens: int) -> bool:
         """Whether ``tokens`` tokens fit into what is free."""

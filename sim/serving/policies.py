@@ -1,7 +1,7 @@
-"""Who is prefilled next. A policy is any callable of (waiting, num_running, budget) -> requests to prefill now.
+"""What the next step computes. A policy is any callable of (queues, budget) that returns a plan.
 
-An empty answer means: decode. Requests keep their order of arrival in ``waiting``. The scheduler refuses an answer
-that breaks the budget, so a policy cannot corrupt a run.
+It may name prompts in any order and cut them where the budget says so. The scheduler refuses a plan that breaks the
+budget, so a policy cannot corrupt a run.
 """
 
 from __future__ import annotations
@@ -15,45 +15,91 @@ from sim.serving.request import Request
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """What one prefill step may take: prompt tokens, rows, and tokens of KV cache (whole pages)."""
+    """What one step may take: new tokens of prompts and decode rows together, rows and KV blocks for new requests.
+
+    Without ``chunked`` a prompt is computed whole, and one above the budget goes alone.
+    """
 
     tokens: int
     rows: int
-    kv_tokens: int
-    page: int
+    blocks: int
+    block_tokens: int
+    chunked: bool = False
 
-    def kv_need(self, request: Request) -> int:
-        """KV tokens to reserve for a request: prompt, longest output and one late row, in whole pages."""
-        return -(-(request.context + request.max_tokens + 1) // self.page) * self.page
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """So many tokens of each of these prompts, and one token of every running request if ``decode``."""
+
+    prompts: tuple[tuple[Request, int], ...] = ()
+    decode: bool = True
+
+
+class Queues(Protocol):
+    """Who is there, as a policy sees it."""
+
+    @property
+    def waiting(self) -> Sequence[Request]:
+        """Requests that hold no KV blocks, in order of arrival."""
+
+    @property
+    def partial(self) -> Sequence[Request]:
+        """Requests that hold blocks and whose prompt is computed in part, in order of admission."""
+
+    @property
+    def num_running(self) -> int:
+        """Decode rows of the next step, as far as is known."""
+
+    def left(self, request: Request) -> int:
+        """Tokens of a prompt that are still to be computed; 0 for one that was computed elsewhere."""
+
+    def cached(self, request: Request) -> int:
+        """Tokens of a waiting prompt that need not be computed."""
+
+    def blocks(self, request: Request) -> int:
+        """KV blocks that admitting a waiting request takes."""
 
 
 class Policy(Protocol):
     """The shape of a policy; no base class is needed."""
 
-    def __call__(self, waiting: Sequence[Request], num_running: int, budget: Budget) -> Sequence[Request]:
-        """Requests of ``waiting`` to prefill in this step, none of them computed; nothing to decode instead."""
+    def __call__(self, queues: Queues, budget: Budget) -> Plan:
+        """The next step; an empty plan waits for a result that is in flight."""
 
 
-def prefill_first(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
-    """First come, first served, whenever the head fits; a prompt above the token budget goes alone.
+def prefill_first(queues: Queues, budget: Budget) -> Plan:
+    """Prompts whenever one fits, in order until the first that does not; otherwise everybody decodes."""
+    prompts = fitting_prompts(queues, budget, budget.tokens)
+    return Plan(prompts, decode=not prompts)
 
-    A computed request has nothing to prefill, and none overtakes it: it ends the choice.
+
+def decode_first(queues: Queues, budget: Budget) -> Plan:
+    """Prompts only when nobody decodes: the fewest interruptions of those who do, the longest wait for the rest."""
+    return Plan() if queues.num_running else prefill_first(queues, budget)
+
+
+def fitting_prompts(queues: Queues, budget: Budget, tokens: int) -> tuple[tuple[Request, int], ...]:
+    """Prompts within so many tokens and the rest of a budget: those begun, then those waiting, none overtaking.
+
+    Where prompts are not cut, the first goes whatever its length. A request that was computed elsewhere has no prompt
+    to compute, and none overtakes it: it ends the choice.
     """
-    del num_running
-    chosen: list[Request] = []
-    tokens, rows, kv = budget.tokens, budget.rows, budget.kv_tokens
-    for request in waiting:
-        need = budget.kv_need(request)
-        if request.computed or rows < 1 or need > kv or (chosen and request.context > tokens):
+    chosen: list[tuple[Request, int]] = []
+    rows, blocks = budget.rows, budget.blocks
+    for request in queues.partial:
+        if tokens < 1:
             break
-        chosen.append(request)
-        tokens, rows, kv = tokens - request.context, rows - 1, kv - need
-    return chosen
-
-
-def decode_first(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
-    """Prefill only when nothing runs: the fewest interruptions of those who decode, the longest wait for the rest."""
-    return [] if num_running else prefill_first(waiting, num_running, budget)
+        chosen.append((request, min(tokens, queues.left(request))))
+        tokens -= chosen[-1][1]
+    for request in queues.waiting:
+        if rows < 1 or (tokens < 1 and (chosen or budget.chunked)):
+            break
+        left, need = queues.left(request), queues.blocks(request)
+        if left < 1 or need > blocks or (left > tokens and chosen and not budget.chunked):
+            break
+        chosen.append((request, min(tokens, left) if budget.chunked else left))
+        tokens, rows, blocks = tokens - chosen[-1][1], rows - 1, blocks - need
+    return tuple(chosen)
 
 
 POLICIES: dict[str, Policy] = {"prefill-first": prefill_first, "decode-first": decode_first}

@@ -7,11 +7,12 @@ length wait in a table keyed by that counter, and a stop is looked up only when 
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sim.serving.batch import Batch, Outputs, Phase, StepResult
+from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget, Policy, prefill_first
+from sim.serving.policies import Budget, Plan, Policy, prefill_first
 from sim.serving.request import Reason, Request
 
 
@@ -19,11 +20,14 @@ from sim.serving.request import Reason, Request
 class _Row:
     """A request that holds KV blocks.
 
-    ``before`` counts its tokens when it joined; it computes one more in each decode batch whose counter lies in
-    ``joined + 1 .. left`` (``left`` follows the scheduler's counter while it runs).
+    ``done`` of the ``prompt`` tokens that it computes before it decodes are scheduled. ``before`` counts its tokens
+    when it joined; it computes one more in each decode batch whose counter lies in ``joined + 1 .. left`` (``left``
+    follows the scheduler's counter while it runs).
     """
 
     request: Request
+    prompt: int
+    done: int = 0
     before: int = 0
     joined: int = 0
     left: int = 0
@@ -35,8 +39,8 @@ class Scheduler:
 
     ``foresee_length`` takes a row out of the batch after the one that produces its last token by length, since that
     is known in advance; without it, the end is seen when the result is processed, and rows already launched are
-    late. A stop token is always seen when processed. ``max_rows`` bounds the decode batch, ``prefill_tokens`` the
-    prompt tokens of one prefill step. Prefill steps compute whole prompts and no decode rows.
+    late. A stop token is always seen when processed. ``max_rows`` bounds the requests that hold blocks,
+    ``token_budget`` the new tokens of a step that computes prompts. A prompt is computed whole unless ``chunked``.
     """
 
     def __init__(
@@ -45,23 +49,27 @@ class Scheduler:
         *,
         policy: Policy = prefill_first,
         max_rows: int = 256,
-        prefill_tokens: int = 8192,
+        token_budget: int = 8192,
+        chunked: bool = False,
         foresee_length: bool = True,
     ) -> None:
-        if max_rows < 1 or prefill_tokens < 1:
+        if max_rows < 1 or token_budget < 1:
             raise ValueError(
-                f"a scheduler needs max_rows and prefill_tokens of at least 1, got {max_rows} and {prefill_tokens}"
+                f"a scheduler needs max_rows and token_budget of at least 1, got {max_rows} and {token_budget}"
             )
         self.kv = kv
         self.policy = policy
         self.max_rows = max_rows
-        self.prefill_tokens = prefill_tokens
+        self.token_budget = token_budget
+        self.chunked = chunked
         self.foresee_length = foresee_length
         self.waiting: deque[Request] = deque()
         self.in_flight: deque[Batch] = deque()
         self._rows: dict[int, _Row] = {}
+        self._partial: dict[int, _Row] = {}
         self._running: dict[int, _Row] = {}
         self._members: tuple[Request, ...] | None = None
+        self._admitted: list[Request] = []
         self._joined: list[_Row] = []
         self._ends: dict[int, list[_Row]] = {}
         self._counter = 0
@@ -75,36 +83,60 @@ class Scheduler:
         return len(self._running)
 
     @property
+    def partial(self) -> Sequence[Request]:
+        """Requests whose prompt is computed in part, in order of admission."""
+        return [row.request for row in self._partial.values()]
+
+    @property
     def idle(self) -> bool:
         """Nothing waits, runs or is in flight."""
-        return not (self.waiting or self._running or self.in_flight)
+        return not (self.waiting or self._partial or self._running or self.in_flight)
+
+    def left(self, request: Request) -> int:
+        """Tokens of a request's prompt that no step computes yet."""
+        row = self._rows.get(request.id)
+        if row is not None:
+            return row.prompt - row.done
+        return 0 if request.computed else request.context
+
+    def cached(self, request: Request) -> int:
+        """Tokens of a waiting prompt that need not be computed: no prompt is shared."""
+        del request
+        return 0
+
+    def blocks(self, request: Request) -> int:
+        """Blocks reserved when a request is admitted: for prompt, longest output and one late row."""
+        return self.kv.blocks_for(request.context + request.max_tokens + 1)
 
     def add(self, requests: tuple[Request, ...]) -> None:
         """Queue arrivals; raises ``ValueError`` for one that can never fit into the KV cache."""
         for request in requests:
-            need = request.context + request.max_tokens + 1
-            if self.kv.blocks_for(need) > self.kv.num_blocks:
+            if self.blocks(request) > self.kv.num_blocks:
                 raise ValueError(
-                    f"request {request.id} needs {need} tokens of KV cache, "
-                    f"which holds {self.kv.num_blocks * self.kv.page}"
+                    f"request {request.id} needs {request.context + request.max_tokens + 1} tokens of KV cache, "
+                    f"which holds {self.kv.num_blocks * self.kv.block_tokens}"
                 )
             self.waiting.append(request)
 
     def schedule(self, *, admit: bool = True) -> Batch | None:
         """The next batch, or None when there is nothing to compute before a result comes back.
 
-        Without ``admit`` those who wait go on waiting: the rows that run decode once more.
+        Without ``admit`` prompts go on waiting: the rows that run decode once more. Raises ``ValueError`` for a plan
+        that breaks its budget or leaves everybody waiting for nothing.
         """
-        if not admit:
-            return self._decode() if self._running else None
-        self._admit_computed()
-        budget = Budget(
-            self.prefill_tokens, self.max_rows - len(self._running), self.kv.num_free * self.kv.page, self.kv.page
-        )
-        chosen = list(self.policy(self.waiting, len(self._running), budget)) if self.waiting else []
-        if chosen:
-            return self._prefill(chosen, budget)
-        return self._decode() if self._running else None
+        plan = Plan()
+        if admit:
+            self._admit_computed()
+            if self.waiting or self._partial:
+                plan = self.policy(self, self._budget)
+        decode = plan.decode and bool(self._running)
+        if plan.prompts:
+            self._take(self._fresh(plan, len(self._running) if decode else 0))
+        elif not decode:
+            if admit and not self.idle and not self.in_flight:
+                raise ValueError(f"the policy chose nothing and nothing is in flight, the budget is {self._budget}")
+            return None
+        return self._build(plan, decode=decode)
 
     def process(self, batch: Batch, result: StepResult) -> Outputs:
         """Digest a result: batches come back in the order in which they were scheduled."""
@@ -120,24 +152,30 @@ class Scheduler:
             row = self._rows[request.id]
             if not row.finished:
                 finished.append(self._finish(row, batch, Reason.LENGTH))
+        first = (
+            *(chunk.request for chunk in batch.prompts if chunk.output == 1),
+            *(r for r in batch.joined if not self._rows[r.id].before),
+        )
         freed = tuple(row.request.id for row in self._freed_with.pop(batch.index, ()))
         for number in freed:
             self.kv.free(number)
             del self._rows[number]
-        first = batch.members if batch.phase is Phase.PREFILL else tuple(r for r in batch.joined if r.computed)
         late = len(batch.late)
-        return Outputs(batch, batch.rows - late, first, tuple(finished), late, freed)
+        return Outputs(batch, batch.rows - batch.partial - late, first, tuple(finished), late, freed)
 
     def quiet_steps(self, stop: int | None) -> int:
         """How many of the next batches are the last one again, one token further, with nothing to tell in any result.
 
-        That needs an empty queue, so no policy is asked; ``stop`` is the number of the decode batch in which the next
+        That needs empty queues, so no policy is asked; ``stop`` is the number of the decode batch in which the next
         request stops.
         """
         members = self._members
-        if self.waiting or self._joined or self._freed_with or members is None:
+        if self.waiting or self._partial or self._joined or self._freed_with or members is None:
             return 0
-        if any(b.members is not members or b.finishing or b.joined or b.late for b in self.in_flight):
+        used = self.kv.num_blocks - self.kv.num_free
+        if any(
+            b.members is not members or b.finishing or b.joined or b.late or b.kv_blocks != used for b in self.in_flight
+        ):
             return 0
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
         quiet = min(self._ends, default=0) - self._counter - 1
@@ -153,19 +191,18 @@ class Scheduler:
         for batch in self.in_flight:
             batch.index += steps
             batch.counter += steps
-            batch.context += steps * rows
+            batch.decode_context += steps * rows
 
     def _admit_computed(self) -> None:
-        while self.waiting and self.waiting[0].computed and len(self._running) < self.max_rows:
-            request = self.waiting[0]
-            if not self.kv.can_allocate(request.context + request.max_tokens + 1):
+        while self.waiting and self.waiting[0].computed and len(self._running) + len(self._partial) < self.max_rows:
+            if self.blocks(self.waiting[0]) > self.kv.num_free:
                 return
-            self.waiting.popleft()
-            self._join(self._admit(request))
+            self._join(self._admit(self.waiting.popleft()))
 
     def _admit(self, request: Request) -> _Row:
         self.kv.allocate(request.id, request.context + request.max_tokens + 1)
-        row = self._rows[request.id] = _Row(request)
+        self._admitted.append(request)
+        row = self._rows[request.id] = _Row(request, request.context)
         return row
 
     def _join(self, row: _Row) -> None:
@@ -175,7 +212,7 @@ class Scheduler:
         self._running[row.request.id] = row
         self._joined.append(row)
         self._members = None
-        self._context += row.request.context + 1
+        self._context += row.prompt + 1
         self._ends.setdefault(self._counter + remaining, []).append(row)
 
     def _leave(self, row: _Row) -> None:
@@ -183,58 +220,95 @@ class Scheduler:
         if self._running.pop(row.request.id, None) is not None:
             row.left = self._counter
             self._members = None
-            self._context -= row.request.context + 1 + self._counter - row.joined
+            self._context -= row.prompt + 1 + self._counter - row.joined
 
-    def _prefill(self, chosen: list[Request], budget: Budget) -> Batch:
-        tokens = sum(r.context for r in chosen)
-        if len(chosen) > budget.rows or (tokens > budget.tokens and len(chosen) > 1):
-            raise ValueError(f"the policy chose {len(chosen)} requests of {tokens} tokens, the budget is {budget}")
+    @property
+    def _budget(self) -> Budget:
+        rows = self.max_rows - len(self._running) - len(self._partial)
+        return Budget(self.token_budget, rows, self.kv.num_free, self.kv.block_tokens, self.chunked)
+
+    def _fresh(self, plan: Plan, decode_rows: int) -> list[Request]:
+        """The requests of a plan that are to be admitted; raises ``ValueError`` for a plan that breaks its budget."""
+        budget = self._budget
+        fresh = [request for request, _ in plan.prompts if request.id not in self._partial]
+        tokens = sum(count for _, count in plan.prompts)
+        over = tokens + decode_rows > budget.tokens and (self.chunked or len(plan.prompts) > 1)
+        if len(fresh) > budget.rows or over:
+            raise ValueError(
+                f"the policy chose {len(plan.prompts)} prompts of {tokens} tokens, {len(fresh)} of them new, beside "
+                f"{decode_rows} decode rows, the budget is {budget}"
+            )
+        ids = {request.id for request, _ in plan.prompts}
+        if len(ids) < len(plan.prompts) or any(r.computed or r.id in self._rows for r in fresh):
+            raise ValueError(f"the policy chose requests {[r.id for r, _ in plan.prompts]}: not all of them wait")
+        for request, count in plan.prompts:
+            left = self.left(request)
+            if not (1 if self.chunked else left) <= count <= left:
+                raise ValueError(f"the policy chose {count} tokens of request {request.id}, which has {left} left")
+        need = sum(map(self.blocks, fresh))
+        if need > budget.blocks:
+            raise ValueError(f"the policy chose requests that need {need} blocks, the budget is {budget}")
+        return fresh
+
+    def _take(self, chosen: list[Request]) -> None:
+        """Take requests out of the queue; raises ``ValueError`` for one that is not in it."""
         ids = {r.id for r in chosen}
         num_left = len(self.waiting) - len(chosen)
         while self.waiting and self.waiting[0].id in ids:
             self.waiting.popleft()
         if len(self.waiting) != num_left:  # out of order: only such a choice costs a look at the whole queue
             self.waiting = deque(r for r in self.waiting if r.id not in ids)
-        if len(self.waiting) != num_left or any(r.computed for r in chosen):
-            raise ValueError(f"the policy chose requests {[r.id for r in chosen]}: not all of them wait for a prefill")
-        finishing = []
-        for request in chosen:
-            row = self._admit(request)
-            row.before = 1
-            if request.max_tokens > 1:
-                self._join(row)
-            else:
-                finishing.append(request)
-        return self._launchable(
-            Batch(
-                self._index, Phase.PREFILL, len(chosen), tokens, tokens, tuple(chosen),
-                finishing=tuple(finishing), prompts=tuple(r.context for r in chosen),
-            )
-        )  # fmt: skip
+        if len(self.waiting) != num_left:
+            raise ValueError(f"the policy chose requests {[r.id for r in chosen]}: not all of them wait")
 
-    def _decode(self) -> Batch:
-        if self._members is None:
-            self._members = tuple(row.request for row in self._running.values())
-        rows = len(self._members)
-        self._counter += 1
-        ending = [row for row in self._ends.pop(self._counter, ()) if not row.finished]
-        batch = Batch(
-            self._index, Phase.DECODE, rows, rows, self._context, self._members,
+    def _build(self, plan: Plan, *, decode: bool) -> Batch:
+        members: tuple[Request, ...] = ()
+        joined: tuple[Request, ...] = ()
+        ending: list[_Row] = []
+        context = 0
+        if decode:
+            self._counter += 1
+            if self._members is None:
+                self._members = tuple(row.request for row in self._running.values())
+            members, context = self._members, self._context
+            ending = [row for row in self._ends.pop(self._counter, ()) if not row.finished]
             # a row can stop between its prefill and its first decode batch
-            joined=tuple(row.request for row in self._joined if not row.finished),
-            finishing=tuple(row.request for row in ending), counter=self._counter,
+            joined = tuple(row.request for row in self._joined if not row.finished)
+            self._joined = []
+            self._context += len(members)
+            if self.foresee_length:
+                for row in ending:
+                    self._leave(row)
+        finishing = [row.request for row in ending]
+        chunks = tuple(self._chunk(request, count, finishing) for request, count in plan.prompts)
+        phase = Phase.DECODE if not chunks else Phase.MIXED if decode else Phase.PREFILL
+        batch = Batch(
+            self._index, phase, len(members) + len(chunks), len(members) + sum(c.tokens for c in chunks), context,
+            (*members, *(c.request for c in chunks)) if chunks else members, joined, tuple(finishing), chunks,
+            counter=self._counter if decode else 0, admitted=tuple(self._admitted),
+            kv_blocks=self.kv.num_blocks - self.kv.num_free,
         )  # fmt: skip
-        self._joined = []
-        self._context += rows
-        if self.foresee_length:
-            for row in ending:
-                self._leave(row)
-        return self._launchable(batch)
-
-    def _launchable(self, batch: Batch) -> Batch:
+        self._admitted = []
         self._index += 1
         self.in_flight.append(batch)
         return batch
+
+    def _chunk(self, request: Request, count: int, finishing: list[Request]) -> Chunk:
+        """Compute so many tokens more of a prompt; at its end the row joins those who decode."""
+        row = self._partial.get(request.id) or self._admit(request)
+        start = row.done
+        row.done += count
+        if row.done < row.prompt:
+            self._partial[request.id] = row
+            return Chunk(request, start, count, 0)
+        self._partial.pop(request.id, None)
+        row.before = 1
+        row.joined = row.left = self._counter
+        if request.max_tokens > 1:
+            self._join(row)
+        else:
+            finishing.append(request)
+        return Chunk(request, start, count, row.before)
 
     def _finish(self, row: _Row, batch: Batch, reason: Reason) -> tuple[Request, int, Reason]:
         """End a request at the token this batch produced; rows of it that are in flight already become late."""
@@ -246,5 +320,4 @@ class Scheduler:
                 later.late += (row.request.id,)
                 last = later
         self._freed_with.setdefault(last.index, []).append(row)
-        tokens = row.before + (batch.counter - row.joined if batch.phase is Phase.DECODE else 0)
-        return row.request, tokens, reason
+        return row.request, row.before + max(0, batch.counter - row.joined), reason

@@ -58,7 +58,7 @@ class Server:
             batch.slots = self._owned(batch, self.slots)
             return
         batch.slots = self.slots.reserve(batch.index, batch.rows)
-        if batch.phase is Phase.DECODE:
+        if batch.decode_rows:
             feeding = self._feeding()
             batch.sources = tuple(self.slots.slots(index) for index in feeding)
             self._reads[batch.index] = feeding
@@ -91,19 +91,18 @@ class Server:
             self.slots.advance(steps)
 
     def _owned(self, batch: Batch, slots: RequestSlots) -> tuple[int, ...]:
-        """The slots of a batch's requests; those in their first step get theirs now."""
-        first = batch.members if batch.phase is Phase.PREFILL else (r for r in batch.joined if r.computed)
-        for request in first:
+        """The slots of a batch's requests; those that were admitted get theirs now."""
+        for request in batch.admitted:
             slots.acquire(request.id)
         if self._named[0] is not batch.members:
             self._named = batch.members, tuple(slots.slot(r.id) for r in batch.members)
         return self._named[1]
 
     def _feeding(self) -> tuple[int, ...]:
-        """Steps in flight that feed the newest, a decode: the decode before it and the prefills since, oldest first."""
+        """Steps in flight that feed the newest: the last with decode rows and the prefills since, oldest first."""
         feeding: list[int] = []
         for batch in islice(reversed(self.scheduler.in_flight), 1, None):
             feeding.append(batch.index)
-            if batch.phase is Phase.DECODE:
+            if batch.decode_rows:
                 break
         return tuple(reversed(feeding))

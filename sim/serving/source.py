@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from heapq import heappop, heappush
 
-from sim.serving.batch import Batch, Outputs, Phase
+from sim.serving.batch import Batch, Outputs
 from sim.serving.request import Request
 
 
@@ -46,14 +46,12 @@ class RequestSource:
 
         A request decodes in every decode batch from the one it joined, so its stop falls due at a known counter.
         """
-        if batch.phase is Phase.PREFILL:
-            return tuple(r.id for r in batch.members if self._stops.get(r.id) == 1)
+        stopped = [c.request.id for c in batch.prompts if c.output == 1 and self._stops.get(c.request.id) == 1]
         for request in batch.joined:
             stop = self._stops.get(request.id)
             already = 0 if request.computed else 1
             if stop is not None and already < stop <= request.max_tokens:
                 heappush(self._due, (batch.counter + stop - already - 1, request.id))
-        stopped = []
         while self._due and self._due[0][0] <= batch.counter:
             stopped.append(heappop(self._due)[1])
         return tuple(stopped)

@@ -34,7 +34,6 @@ from sim.studies.threads import threads
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
-MEMORY_SHARE = 0.9  # of the device's memory that an engine plans with, as vLLM's default; the rest is the framework's
 SPARE_BATCHES = 2
 """Slots for so many full batches beyond the steps in flight: a ring's pieces do not wrap."""
 STEPS_TO_REPEAT = 12
@@ -177,34 +176,37 @@ class ServingRun:
 
     def server(self, mode: str, blocks: int | None = None) -> Server:
         """The server of one mode, with as many cache blocks as the device has room for unless told otherwise."""
-        settings = self.scenario.engine
+        engine = self.engine
         batch = self.scenario.workload.batch
-        max_rows = max(settings.max_batch, batch or 0)
+        max_rows = max(engine.max_batch, batch or 0)
         scheduler = Scheduler(
             KVCache(self._kv_blocks() if blocks is None else blocks, PAGE),
-            policy=POLICIES[settings.policy],
+            policy=POLICIES[engine.batching],
             max_rows=max_rows,
-            prefill_tokens=settings.prefill_tokens,
-            foresee_length=not self.engine.late_stop_length,
+            token_budget=engine.token_budget,
+            foresee_length=not engine.late_stop_length,
         )
         slots: SlotRing | RequestSlots | None = None
         if mode.startswith("overlap"):
-            form = SlotRing if self.engine.future_map == "ring" else RequestSlots
-            slots = form((SPARE_BATCHES + self.engine.overlap.steps_in_flight) * max_rows)
+            form = SlotRing if engine.future_map == "ring" else RequestSlots
+            slots = form((SPARE_BATCHES + engine.overlap.steps_in_flight) * max_rows)
         return Server(
-            scheduler, Buckets(self.buckets, pad=self.engine.pad_to_bucket) if mode.endswith("graph") else None, slots
+            scheduler, Buckets(self.buckets, pad=engine.pad_to_bucket) if mode.endswith("graph") else None, slots
         )
 
     def _kv_blocks(self) -> int:
         if isinstance(self.model, TimerModel):
-            return 1 << 40  # a timer has no cache to fill
-        room = int(self.profile.device.memory * MEMORY_SHARE) - self.model.weight_bytes
+            return self.engine.kv_blocks or 1 << 40  # a timer has no cache to fill
+        if self.engine.kv_blocks is not None:
+            return self.engine.kv_blocks
+        share = self.engine.memory_share
+        room = int(self.profile.device.memory * share) - self.model.weight_bytes
         blocks = room // (PAGE * self.model.kv_bytes_per_token)
         if blocks < 1:
-            have, limit = self.model.weight_bytes / 2**30, self.profile.device.memory * MEMORY_SHARE / 2**30
+            have, limit = self.model.weight_bytes / 2**30, self.profile.device.memory * share / 2**30
             message = (
                 f"{self.model.name} has {have:.1f} GiB of weights, "
-                f"{MEMORY_SHARE:.0%} of the memory of {self.profile.name} is {limit:.1f} GiB"
+                f"{share:.0%} of the memory of {self.profile.name} is {limit:.1f} GiB"
             )
             raise ScenarioError([Problem(self.source, "model", message)])
         return blocks

@@ -11,7 +11,7 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
-from sim.serving.batch import Outputs, Phase
+from sim.serving.batch import Outputs
 from sim.timeline.rows import Rows
 
 Column = npt.NDArray[np.int64]
@@ -67,8 +67,10 @@ class Served:
 class Delivery:
     """One step's outputs reaching the clients.
 
-    ``time`` is nanoseconds; ``rows`` counts the batch's rows, ``tokens`` those that reached a client (a row that ran
-    after its request had stopped delivers none); ``prefill`` tells a prefill step.
+    ``time`` is nanoseconds; ``rows`` counts the batch's rows but for prompts that go on in a later step, ``tokens``
+    those that reached a client (a row that ran after its request had stopped delivers none); ``prefill`` tells a step
+    that computed prompts. ``kv_blocks`` were in use while it ran, ``preempted`` requests had lost theirs before it, and
+    ``cached`` prompt tokens did not have to be computed.
     """
 
     time: int
@@ -76,6 +78,9 @@ class Delivery:
     rows: int
     tokens: int
     prefill: bool
+    kv_blocks: int = 0
+    preempted: int = 0
+    cached: int = 0
 
 
 class Spans:
@@ -152,8 +157,10 @@ class Recorder:
     def emit(self, outputs: Outputs, now: int) -> None:
         """Stamp a step's outputs as they reach the clients."""
         batch = outputs.batch
-        prefill = batch.phase is Phase.PREFILL
-        self.deliveries.add(now, batch.index, batch.rows, outputs.tokens, prefill)
+        self.deliveries.add(
+            now, batch.index, batch.rows - batch.partial, outputs.tokens, bool(batch.prompts),
+            batch.kv_blocks, len(batch.preempted), batch.cached,
+        )  # fmt: skip
         for request in outputs.first:
             self._first[request.id] = now
         for request, tokens, reason in outputs.finished:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import resource
-from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -14,8 +13,7 @@ import pytest
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from scenarios.loader import load_scenario
-from sim.serving.policies import POLICIES, Budget
-from sim.serving.request import Request
+from sim.serving.policies import POLICIES, Budget, Plan, Queues
 from sim.studies.serving import ServingRun
 
 RATE = 20  # requests a second: an 8B model on one H200 is below saturation
@@ -44,12 +42,12 @@ def test_requests_a_second(
     run = replace(ServingRun.of(load_scenario("decode-llama-3.1-8b", [f"workload.trace={trace}"])), machine="fast")
     policy, spent = POLICIES["prefill-first"], 0.0
 
-    def timed(waiting: Sequence[Request], num_running: int, budget: Budget) -> Sequence[Request]:
+    def timed(queues: Queues, budget: Budget) -> Plan:
         nonlocal spent
         began = perf_counter()
-        chosen = policy(waiting, num_running, budget)
+        plan = policy(queues, budget)
         spent += perf_counter() - began
-        return chosen
+        return plan
 
     monkeypatch.setitem(POLICIES, "prefill-first", timed)
     timeline = benchmark.pedantic(  # type: ignore[no-untyped-call]

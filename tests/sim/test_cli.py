@@ -236,7 +236,7 @@ def test_set_rate_and_policy_change_an_open_loop(modes: Callable[..., Modes]) ->
     slow, fast = (modes(*OPEN, *sets(f"workload.rate={rate}/s"))[EAGER] for rate in (50, 20_000))
     assert slow["tokens_per_s"] < fast["tokens_per_s"]
     assert slow["ttft_mean_us"] < fast["ttft_mean_us"]
-    prompt, patient = (modes(*OPEN, *sets(f"engine.policy={p}"))[EAGER] for p in ("prefill-first", "decode-first"))
+    prompt, patient = (modes(*OPEN, *sets(f"engine.batching={p}"))[EAGER] for p in ("prefill-first", "decode-first"))
     assert prompt["ttft_mean_us"] < patient["ttft_mean_us"]
     assert prompt["tpot_mean_us"] > patient["tpot_mean_us"]
 

@@ -84,10 +84,10 @@ def test_bad_input_gives_one_message_and_writes_nothing(
 
 
 def test_all_problems_of_a_scenario_are_told_at_once(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["run", *TINY, *sets("workload.batch=0", "host.extra=2", "engine.policy=none")]) == 2
+    assert main(["run", *TINY, *sets("workload.batch=0", "host.extra=2", "engine.batching=none")]) == 2
     assert [line.split(": ")[:3] for line in capsys.readouterr().err.splitlines()] == [
         ["overlapsim", "--set", "workload.batch"],
-        ["overlapsim", "--set", "engine.policy"],
+        ["overlapsim", "--set", "engine.batching"],
         ["overlapsim", "--set", "host.extra"],
     ]
 

@@ -115,7 +115,7 @@ def demand_of(run: ServingRun, timeline: Timeline) -> Demand:
         raise ScenarioError([Problem(run.source, "workload", "decodes nothing: no step has rows to find a bucket for")])
     requests = run.requests().take(AT_THE_END_OF_TIME)
     tokens = sum(r.max_tokens for r in requests)
-    steps.update(range(1, max(run.scenario.engine.max_batch, *steps) + 1))
+    steps.update(range(1, max(run.engine.max_batch, *steps) + 1))
     return Demand(steps, sum(r.max_tokens * (r.context + r.max_tokens / 2) for r in requests) / tokens)
 
 

@@ -11,6 +11,8 @@ from scenarios.model import TimerModel
 from scenarios.scenario import Serving
 from sim.serving.buckets import Buckets
 
+SCHEDULER = {"policy": "batching", "max_batch": "max_batch", "prefill_tokens": "token_budget"}
+"""The scheduler's limits as runs are named by, and what they are called now."""
 PREDICTED_WITH = {"host", "framework", "title", "source", "buckets", "extends", "missing"}
 """Fields of a preset that real hardware does not ask for; a timer's host costs it does: they are waited out."""
 
@@ -26,12 +28,14 @@ def run_digest(loaded: LoadedScenario) -> str:
     own: dict[str, Any] = scenario.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
     if isinstance(scenario, Serving):
         engine, batch = loaded.engine, scenario.workload.batch
-        own["knobs"] = engine.model_dump(mode="json", exclude=PREDICTED_WITH, exclude_defaults=True)
+        own["knobs"] = engine.model_dump(
+            mode="json", exclude=PREDICTED_WITH | set(SCHEDULER.values()), exclude_defaults=True
+        )
         if batch is not None:
             own["bucket"] = Buckets(engine.buckets, pad=engine.pad_to_bucket).fit(batch)
         else:
             own["buckets"] = list(engine.buckets)
-            own["limits"] = scenario.engine.model_dump(include={"policy", "max_batch", "prefill_tokens"})
+            own["limits"] = {name: getattr(engine, knob) for name, knob in SCHEDULER.items()}
         if isinstance(loaded.model, TimerModel):
             own["host_costs"] = engine.host.model_dump(mode="json", exclude_none=True)
     model = None if loaded.model is None else loaded.model.model_dump(mode="json")

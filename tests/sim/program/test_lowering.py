@@ -12,7 +12,7 @@ from sim.effects import OVERLAP_PARTS, SERIAL_PARTS, Part, Phase
 from sim.program.durations import Durations
 from sim.program.lowering import TimerLowering, TransformerLowering
 from sim.program.ops import STEP, Copy, Kernel, Op, Record, Replay, Think, WaitEvent, num_kernels
-from sim.serving.batch import Batch
+from sim.serving.batch import Batch, Chunk
 from sim.serving.batch import Phase as BatchPhase
 from sim.serving.buckets import Buckets
 from sim.serving.kv_cache import KVCache
@@ -31,7 +31,8 @@ def decode_batch(rows: int, *, context: int = 100, bucket: int | None = None) ->
 
 
 def prefill_batch(*prompts: int) -> Batch:
-    return Batch(7, BatchPhase.PREFILL, len(prompts), sum(prompts), sum(prompts), (), prompts=prompts)
+    chunks = tuple(Chunk(Request(i, length, 1), 0, length, 1) for i, length in enumerate(prompts))
+    return Batch(7, BatchPhase.PREFILL, len(chunks), sum(prompts), 0, (), prompts=chunks)
 
 
 def lower(

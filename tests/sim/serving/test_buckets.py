@@ -14,7 +14,7 @@ def test_a_batch_takes_the_smallest_bucket_that_holds_it() -> None:
 
 
 def test_padding_is_what_the_bucket_has_too_many() -> None:
-    batch = Batch(0, Phase.DECODE, rows=5, tokens=5, context=50, members=())
+    batch = Batch(0, Phase.DECODE, rows=5, tokens=5, decode_context=50, members=())
     assert batch.padding == 0
     batch.bucket = 8
     assert batch.padding == 3

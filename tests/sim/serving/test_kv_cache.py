@@ -10,12 +10,12 @@ from sim.serving.kv_cache import KVCache
 
 
 def test_tokens_take_whole_blocks() -> None:
-    kv = KVCache(8, page=4)
+    kv = KVCache(8, block_tokens=4)
     assert [kv.blocks_for(tokens) for tokens in (1, 4, 5, 8, 9)] == [1, 1, 2, 2, 3]
 
 
 def test_blocks_freed_last_are_handed_out_first() -> None:
-    kv = KVCache(6, page=4)
+    kv = KVCache(6, block_tokens=4)
     assert kv.allocate(0, 8) == [0, 1]
     assert kv.allocate(1, 5) == [2, 3]
     kv.free(0)
@@ -25,14 +25,14 @@ def test_blocks_freed_last_are_handed_out_first() -> None:
 
 
 def test_what_fits_is_counted_in_free_blocks() -> None:
-    kv = KVCache(3, page=4)
+    kv = KVCache(3, block_tokens=4)
     kv.allocate(0, 4)
     assert kv.can_allocate(8)
     assert not kv.can_allocate(9)
 
 
 def test_a_request_that_does_not_fit_takes_nothing() -> None:
-    kv = KVCache(2, page=4)
+    kv = KVCache(2, block_tokens=4)
     with pytest.raises(ValueError, match=r"^request 0 needs 3 blocks, 2 are free$"):
         kv.allocate(0, 9)
     assert kv.num_free == 2
@@ -55,17 +55,17 @@ def test_blocks_are_freed_once() -> None:
         kv.table(0)
 
 
-@pytest.mark.parametrize(("num_blocks", "page"), [(0, 16), (4, 0)])
-def test_a_cache_without_room_is_refused(num_blocks: int, page: int) -> None:
-    with pytest.raises(ValueError, match=f"got {num_blocks} and {page}$"):
-        KVCache(num_blocks, page)
+@pytest.mark.parametrize(("num_blocks", "block_tokens"), [(0, 16), (4, 0)])
+def test_a_cache_without_room_is_refused(num_blocks: int, block_tokens: int) -> None:
+    with pytest.raises(ValueError, match=f"got {num_blocks} and {block_tokens}$"):
+        KVCache(num_blocks, block_tokens)
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 20)), max_size=40))
 def test_every_block_is_free_or_in_one_table(calls: list[tuple[int, int]]) -> None:
     """A request named again gives its blocks back; the next time it asks anew."""
-    kv = KVCache(10, page=3)
+    kv = KVCache(10, block_tokens=3)
     holders: set[int] = set()
     for request, tokens in calls:
         if request in holders:

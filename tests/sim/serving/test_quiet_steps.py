@@ -34,7 +34,7 @@ def step(server: Server, batches: list[Batch], ahead: int) -> None:
 
 
 def seen(batch: Batch) -> tuple[object, ...]:
-    return (batch.index, batch.counter, batch.rows, batch.context, batch.finishing, batch.joined, batch.members)
+    return (batch.index, batch.counter, batch.rows, batch.decode_context, batch.finishing, batch.joined, batch.members)
 
 
 @pytest.mark.parametrize("ahead", [0, 1])

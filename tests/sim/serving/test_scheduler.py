@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import islice
 
 import pytest
 
-from sim.serving.batch import Batch, Outputs, Phase, StepResult
+from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget
+from sim.serving.policies import Budget, Plan, Queues
 from sim.serving.request import Reason, Request
 from sim.serving.scheduler import Scheduler
 
 
 def world(*requests: Request, num_blocks: int = 64, foresee_length: bool = True, max_rows: int = 8) -> Scheduler:
     """A scheduler with these requests waiting, and a cache of pages of 4 tokens."""
-    scheduler = Scheduler(KVCache(num_blocks, page=4), max_rows=max_rows, foresee_length=foresee_length)
+    scheduler = Scheduler(KVCache(num_blocks, block_tokens=4), max_rows=max_rows, foresee_length=foresee_length)
     scheduler.add(requests)
     return scheduler
 
@@ -46,13 +47,13 @@ def test_a_request_is_prefilled_and_decoded_to_its_last_token() -> None:
     while not scheduler.idle:
         batches.append(scheduled(scheduler))
         outputs.append(processed(scheduler))
-    assert [(b.index, b.phase, b.rows, b.tokens, b.context, b.counter) for b in batches] == [
-        (0, Phase.PREFILL, 1, 5, 5, 0),
+    assert [(b.index, b.phase, b.rows, b.tokens, b.decode_context, b.counter) for b in batches] == [
+        (0, Phase.PREFILL, 1, 5, 0, 0),
         (1, Phase.DECODE, 1, 1, 6, 1),
         (2, Phase.DECODE, 1, 1, 7, 2),
     ]
     assert [(b.prompts, b.joined, b.finishing) for b in batches] == [
-        ((5,), (), ()),
+        ((Chunk(request, 0, 5, 1),), (), ()),
         ((), (request,), ()),
         ((), (), (request,)),
     ]
@@ -76,7 +77,7 @@ def test_a_computed_request_starts_at_its_first_decode_step() -> None:
     request = Request(0, context=5, max_tokens=2, computed=True)
     scheduler = world(request)
     first, last = scheduled(scheduler), scheduled(scheduler)
-    assert [(b.phase, b.context, b.joined) for b in (first, last)] == [
+    assert [(b.phase, b.decode_context, b.joined) for b in (first, last)] == [
         (Phase.DECODE, 6, (request,)),
         (Phase.DECODE, 7, ()),
     ]
@@ -90,17 +91,17 @@ def test_a_computed_request_behind_a_prompt_is_not_prefilled_with_it() -> None:
     batch = scheduled(scheduler)
     assert (batch.members, batch.tokens) == ((prompt,), 5)
     batch = scheduled(scheduler)
-    assert (batch.members, batch.context) == ((prompt, computed), 6 + 10)
+    assert (batch.members, batch.decode_context) == ((prompt, computed), 6 + 10)
     assert [processed(scheduler).first for _ in range(2)] == [(prompt,), (computed,)]
 
 
 def test_a_request_that_joins_is_named_once_and_its_context_is_its_own() -> None:
     scheduler = world(Request(0, context=10, max_tokens=9, computed=True))
-    assert scheduled(scheduler).context == 11
+    assert scheduled(scheduler).decode_context == 11
     scheduler.add((Request(1, context=20, max_tokens=9),))
     assert ids(scheduled(scheduler).members) == [1]
     batches = [scheduled(scheduler) for _ in range(2)]
-    assert [(ids(b.members), ids(b.joined), b.context) for b in batches] == [
+    assert [(ids(b.members), ids(b.joined), b.decode_context) for b in batches] == [
         ([0, 1], [1], 12 + 21),
         ([0, 1], [], 13 + 22),
     ]
@@ -111,7 +112,7 @@ def test_a_row_that_stops_at_its_prefill_never_joins() -> None:
     scheduled(scheduler)
     assert [(r.id, n, why) for r, n, why in processed(scheduler, 0).finished] == [(0, 1, Reason.STOP)]
     batch = scheduled(scheduler)
-    assert (ids(batch.members), ids(batch.joined), batch.context) == ([1], [1], 7)
+    assert (ids(batch.members), ids(batch.joined), batch.decode_context) == ([1], [1], 7)
 
 
 def test_a_stop_seen_one_step_late_costs_one_late_row() -> None:
@@ -206,10 +207,10 @@ def test_a_request_that_can_never_fit_is_refused() -> None:
         world(Request(0, context=8, max_tokens=8), num_blocks=4)
 
 
-@pytest.mark.parametrize(("max_rows", "prefill_tokens"), [(0, 1), (1, 0)])
-def test_a_scheduler_without_room_for_a_row_is_refused(max_rows: int, prefill_tokens: int) -> None:
-    with pytest.raises(ValueError, match=f"at least 1, got {max_rows} and {prefill_tokens}$"):
-        Scheduler(KVCache(4), max_rows=max_rows, prefill_tokens=prefill_tokens)
+@pytest.mark.parametrize(("max_rows", "token_budget"), [(0, 1), (1, 0)])
+def test_a_scheduler_without_room_for_a_row_is_refused(max_rows: int, token_budget: int) -> None:
+    with pytest.raises(ValueError, match=f"at least 1, got {max_rows} and {token_budget}$"):
+        Scheduler(KVCache(4), max_rows=max_rows, token_budget=token_budget)
 
 
 def test_results_come_back_in_launch_order_and_once() -> None:
@@ -222,38 +223,49 @@ def test_results_come_back_in_launch_order_and_once() -> None:
         scheduler.process(first, result())
 
 
-Choice = Callable[[Sequence[Request]], list[Request]]
+Choice = Callable[[Queues], Plan]
+
+
+def whole(*requests: Request) -> Plan:
+    """Each of these prompts at once, and nobody decodes."""
+    return Plan(tuple((request, request.context) for request in requests), decode=False)
 
 
 @pytest.mark.parametrize(
     ("choose", "message"),
     [
-        (lambda waiting: list(waiting)[:4], r"^the policy chose 4 requests of 16 tokens, the budget is "),
-        (lambda waiting: list(waiting)[:3], r"^the policy chose 3 requests of 12 tokens, the budget is "),
-        (lambda waiting: [waiting[0], waiting[0]], r"^the policy chose requests \[0, 0\]: not all of them wait"),
-        (lambda _: [Request(99, 4, 4)], r"^the policy chose requests \[99\]: not all of them wait"),
-        (lambda waiting: [waiting[4]], r"^the policy chose requests \[4\]: not all of them wait"),
-        (lambda waiting: [waiting[1], waiting[3]], r"^request 3 needs 3 blocks, 2 are free$"),
+        (
+            lambda queues: whole(*islice(queues.waiting, 4)),
+            r"^the policy chose 4 prompts of 16 tokens, 4 of them new, beside",
+        ),
+        (
+            lambda queues: whole(*islice(queues.waiting, 3)),
+            r"^the policy chose 3 prompts of 12 tokens, 3 of them new, beside",
+        ),
+        (lambda queues: whole(*[queues.waiting[0]] * 2), r"^the policy chose requests \[0, 0\]: not all of them wait"),
+        (lambda _: whole(Request(99, 4, 4)), r"^the policy chose requests \[99\]: not all of them wait"),
+        (lambda queues: whole(queues.waiting[4]), r"^the policy chose requests \[4\]: not all of them wait"),
+        (lambda queues: whole(queues.waiting[1], queues.waiting[3]), r"requests that need 6 blocks, the budget is"),
+        (lambda queues: Plan(((queues.waiting[0], 3),)), r"^the policy chose 3 tokens of request 0, which has 4 left$"),
+        (lambda _: Plan(decode=True), r"^the policy chose nothing and nothing is in flight, the budget is "),
     ],
-    ids=["rows", "tokens", "twice", "unknown", "computed", "cache"],
+    ids=["rows", "tokens", "twice", "unknown", "computed", "cache", "cut", "nothing"],
 )
 def test_a_policy_that_breaks_the_rules_is_refused(choose: Choice, message: str) -> None:
-    def policy(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
-        assert (num_running, budget) == (0, Budget(tokens=10, rows=3, kv_tokens=20, page=4))
-        return choose(waiting)
+    def policy(queues: Queues, budget: Budget) -> Plan:
+        assert (queues.num_running, budget) == (0, Budget(tokens=10, rows=3, blocks=5, block_tokens=4))
+        waiting = list(queues.waiting)
+        assert [(queues.left(r), queues.blocks(r)) for r in waiting] == [(4, 3)] * 4 + [(0, 3)]
+        return choose(queues)
 
-    scheduler = Scheduler(KVCache(5, page=4), policy=policy, max_rows=3, prefill_tokens=10)
+    scheduler = Scheduler(KVCache(5, block_tokens=4), policy=policy, max_rows=3, token_budget=10)
     scheduler.add((*(Request(i, 4, max_tokens=4) for i in range(4)), Request(4, 4, max_tokens=4, computed=True)))
     with pytest.raises(ValueError, match=message):
         scheduler.schedule()
 
 
 def test_a_policy_may_choose_out_of_order_and_the_others_keep_theirs() -> None:
-    def last(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
-        del num_running, budget
-        return [waiting[-1]]
-
-    scheduler = Scheduler(KVCache(64), policy=last)
+    scheduler = Scheduler(KVCache(64), policy=lambda queues, _: whole(queues.waiting[-1]))
     scheduler.add(tuple(Request(i, 4, max_tokens=2) for i in range(3)))
     assert ids(scheduled(scheduler).members) == [2]
     assert ids(list(scheduler.waiting)) == [0, 1]

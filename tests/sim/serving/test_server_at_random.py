@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from sim.serving.batch import Batch, Phase, StepResult
+from sim.serving.batch import Batch, Chunk, Phase, StepResult
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import SlotRing
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget, Policy, decode_first, prefill_first
+from sim.serving.policies import Budget, Plan, Policy, Queues, decode_first, prefill_first
 from sim.serving.request import Reason, Request
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
@@ -21,11 +20,11 @@ from sim.serving.server import Server
 PAGE = 4
 
 
-def shortest_first(waiting: Sequence[Request], num_running: int, budget: Budget) -> list[Request]:
+def shortest_first(queues: Queues, budget: Budget) -> Plan:
     """One prompt a step, the shortest of all: requests overtake each other."""
-    del num_running
-    prompts = sorted((r for r in waiting if not r.computed), key=lambda request: request.context)
-    return [r for r in prompts[:1] if budget.rows and budget.kv_need(r) <= budget.kv_tokens]
+    prompts = sorted((r for r in queues.waiting if not r.computed), key=lambda request: request.context)
+    plan = tuple((r, r.context) for r in prompts[:1] if budget.rows and queues.blocks(r) <= budget.blocks)
+    return Plan(plan, decode=not plan)
 
 
 class AnyServer(RuleBasedStateMachine):
@@ -41,15 +40,15 @@ class AnyServer(RuleBasedStateMachine):
         foresee_length=st.booleans(),
         num_blocks=st.integers(7, 20),
         max_rows=st.integers(1, 5),
-        prefill_tokens=st.integers(1, 40),
+        token_budget=st.integers(1, 40),
     )
     def start(
-        self, *, ahead: int, policy: Policy, foresee_length: bool, num_blocks: int, max_rows: int, prefill_tokens: int
+        self, *, ahead: int, policy: Policy, foresee_length: bool, num_blocks: int, max_rows: int, token_budget: int
     ) -> None:
         self.ahead = ahead
         self.kv = KVCache(num_blocks, PAGE)
         self.scheduler = Scheduler(
-            self.kv, policy=policy, max_rows=max_rows, prefill_tokens=prefill_tokens, foresee_length=foresee_length
+            self.kv, policy=policy, max_rows=max_rows, token_budget=token_budget, foresee_length=foresee_length
         )
         # live at most: the new step, those in flight before it, and as many that the oldest of them reads
         self.slots = SlotRing((2 * ahead + 2) * max_rows - 1)
@@ -174,9 +173,9 @@ class AnyServer(RuleBasedStateMachine):
     def check_prefill(self, batch: Batch, prompts: list[Request]) -> None:
         assert sorted(r.id for r in batch.members) == [r.id for r in prompts]
         assert batch.rows == len(prompts) <= self.scheduler.max_rows - len(self.running)
-        assert batch.tokens == batch.context == sum(batch.prompts)
-        assert batch.prompts == tuple(r.context for r in batch.members)
-        assert batch.tokens <= self.scheduler.prefill_tokens or batch.rows == 1
+        assert batch.tokens == sum(chunk.tokens for chunk in batch.prompts)
+        assert batch.prompts == tuple(Chunk(r, 0, r.context, 1) for r in batch.members)
+        assert batch.tokens <= self.scheduler.token_budget or batch.rows == 1
         assert (batch.joined, batch.counter) == ((), 0)
         assert batch.finishing == tuple(r for r in batch.members if r.max_tokens == 1)
         self.sampled.update(r.id for r in batch.members)
@@ -185,7 +184,7 @@ class AnyServer(RuleBasedStateMachine):
     def check_decode(self, batch: Batch) -> None:
         assert batch.members == tuple(self.running)
         assert batch.rows == batch.tokens == len(self.running) <= self.scheduler.max_rows
-        assert batch.context == sum(self.tokens(r) for r in self.running)
+        assert batch.decode_context == sum(self.tokens(r) for r in self.running)
         assert batch.joined == tuple(r for r in self.running if self.sampled[r.id] == 1 - r.computed)
         self.sampled.update(r.id for r in batch.members)
         ending = [r for r in self.running if self.sampled[r.id] == r.max_tokens]

@@ -18,7 +18,7 @@ from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.ops import Kernel
-from sim.serving.batch import Batch, Outputs, Phase
+from sim.serving.batch import Batch, Chunk, Outputs, Phase
 from sim.serving.request import Reason, Request
 from sim.serving.source import ClosedLoop
 from sim.studies.serving import ServingRun
@@ -34,7 +34,7 @@ def closed_loop(clients: int, requests: int, think: str = "0s", *more: str) -> S
 def served(request: int, now: int, *, of: ClosedLoop) -> tuple[int, ...]:
     """Finish a request at ``now`` and take what its client sends by then."""
     one = Request(request, 1, 1)
-    batch = Batch(0, Phase.PREFILL, 1, 1, 1, (one,))
+    batch = Batch(0, Phase.PREFILL, 1, 1, 0, (one,), prompts=(Chunk(one, 0, 1, 1),))
     of.react(Outputs(batch, 1, finished=((one, 1, Reason.LENGTH),)), now)
     return tuple(r.id for r in of.take(now))
 
@@ -101,7 +101,7 @@ def test_the_fast_machine_equals_the_reference(
 ) -> None:
     run = closed_loop(
         clients, requests, think, f"workload.output_tokens={output}", f"workload.stop_share={stop_share}",
-        f"engine.policy={policy}",
+        f"engine.batching={policy}",
     )  # fmt: skip
     fast, reference = (replace(run, machine=name, seed=seed).timeline(mode) for name in ("fast", "reference"))
     assert (fast.deliveries, fast.served) == (reference.deliveries, reference.served)
@@ -133,7 +133,7 @@ def answering(work: int) -> tuple[Loop[None], Loop[None]]:
 
     def output() -> Loop[None]:
         while (request := (yield Get("out"))) is not None:
-            batch = Batch(request.id, Phase.PREFILL, 1, 1, 1, (request,))
+            batch = Batch(request.id, Phase.PREFILL, 1, 1, 0, (request,), prompts=(Chunk(request, 0, 1, 1),))
             yield Emit(Outputs(batch, 1, (request,), ((request, 1, Reason.LENGTH),)))
 
     return scheduler(), output()

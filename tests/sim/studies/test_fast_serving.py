@@ -49,20 +49,16 @@ def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
             "late_stop_token": draw(st.booleans()),
             "late_stop_length": draw(st.booleans()),
             "buckets": tuple(sorted(draw(st.sets(st.integers(1, 12), min_size=1, max_size=4)))),
-        }
-    )
-    settings_ = run.scenario.engine.model_copy(
-        update={
-            "policy": draw(st.sampled_from(("prefill-first", "decode-first"))),
+            "batching": draw(st.sampled_from(("prefill-first", "decode-first"))),
             "max_batch": draw(st.integers(1, 9)),
-            "prefill_tokens": draw(st.sampled_from((1, 300, 8192))),
+            "token_budget": draw(st.sampled_from((1, 300, 8192))),
         }
     )
     host = run.scenario.host.model_copy(update={"extra": draw(cost), "jitter": draw(st.booleans())})
     constants = {name: draw(cost) for name in ("wake_spin", "launch_latency", "stream_gap", "stream_switch")}
     return replace(
         run,
-        scenario=run.scenario.model_copy(update={"engine": settings_, "host": host}),
+        scenario=run.scenario.model_copy(update={"host": host}),
         model=draw(st.sampled_from(MODELS)),
         engine=engine,
         buckets=engine.buckets,

@@ -31,7 +31,7 @@ scenarios = st.one_of(
     st.builds(lambda b, n, more: tiny(*more, batch=b, tokens=n), st.integers(1, 4), st.integers(1, 6), engines),
     st.builds(
         lambda rate, policy, limit, more: tiny_open(
-            f"workload.rate={rate}/s", f"engine.policy={policy}", f"engine.prefill_tokens={limit}", *more
+            f"workload.rate={rate}/s", f"engine.batching={policy}", f"engine.token_budget={limit}", *more
         ),
         st.sampled_from((200, 20_000, 10**6)),
         st.sampled_from(("prefill-first", "decode-first")),
