@@ -18,8 +18,8 @@ from gpu.session import Session, open_session
 from gpu.tokens import Tokens, first_divergences, received, tokens_sentence
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
-from sim.studies.report import time
 from sim.studies.results import Progress, Results, add_spans, results_of
+from sim.studies.table import time
 from sim.timeline.spans import Timeline
 
 REPEATS = 5

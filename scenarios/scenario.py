@@ -58,6 +58,24 @@ class Kernels(Table):
     scale: Annotated[float, Field(gt=0, le=1e6)] = 1.0
 
 
+class Limits(Table):
+    """What a client finds good enough: goodput counts the requests that keep all of these.
+
+    `ttft` from arrival to the first token, `tpot` the mean interval between the others, `e2e` from arrival to the
+    last, `queue` from arrival until the server takes the request in.
+    """
+
+    ttft: Duration | None = None
+    tpot: Duration | None = None
+    e2e: Duration | None = None
+    queue: Duration | None = None
+
+    @property
+    def given(self) -> dict[str, int]:
+        """Nanoseconds of those that are set."""
+        return {name: limit for name, limit in self if limit is not None}
+
+
 class Hardware(Table):
     """The machine: a shipped profile's name, or a path to a profile's file."""
 
@@ -90,3 +108,4 @@ class Serving(Table):
     host: ServingHost = ServingHost()
     kernels: Kernels = Kernels()
     hardware: Hardware = Hardware()
+    limits: Limits = Limits()

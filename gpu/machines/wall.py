@@ -185,6 +185,8 @@ class WallMachine:
                 rows, tokens = (sized.rows, sized.tokens) if sized is not None else (0, 0)
                 self._wait(self._origin + start + self._spend(effect.name, rows, tokens))
                 self._span(track, start, Kind.HOST, effect.name, -1 if sized is None else sized.index)
+                if sized is result is not None:
+                    self._recorder.scheduled(sized, self._now())
                 return result
             case Wait():
                 tokens_back = self._device.synchronize(effect.on, effect.how)

@@ -116,6 +116,8 @@ class HostThread:
         self._iterations.worked(ns, effect.name, batch)
         self._caller.spend(ns)
         self._spans.host(start, self._caller.now, Kind.HOST, effect.name, step=-1 if batch is None else batch.index)
+        if batch is result is not None:
+            self._spans.recorder.scheduled(batch, self._caller.now)
         return result
 
     def _emit(self, effect: Emit) -> None:
@@ -232,7 +234,19 @@ class HostThread:
         deliveries = self._spans.recorder.deliveries
         for form, lag in composed.emitted:
             times = composed.values(form, states)[:steps]
-            deliveries.extend(steps, times, index - lag + np.arange(steps), rows, rows, False, batch.kv_blocks, 0, 0)
+            deliveries.extend(
+                steps,
+                times,
+                index - lag + np.arange(steps),
+                rows,
+                rows,
+                False,
+                batch.kv_blocks,
+                0,
+                0,
+                rows,
+                batch.padding,
+            )
         composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states), steps, index)
         composed.leave(caller, states, steps)
         for step in iterations.steps:

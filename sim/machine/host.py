@@ -137,6 +137,8 @@ class HostThread:
         rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
         yield from self._spend(self._draw(self.machine.costs.work_ns(effect.name, rows, tokens)))
         self._span(start, Kind.HOST, effect.name, step=-1 if batch is None else batch.index)
+        if batch is result is not None:
+            self.machine.recorder.scheduled(batch, self._now)
         return result
 
     def _receive(self, *, block: bool) -> Process:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.studies.breakdown import Breakdown
-from sim.studies.report import time
+from sim.studies.table import time
 from sim.timeline.chrome import replacing
 from sim.timeline.picture import DPI, PAINTS
 

@@ -13,9 +13,9 @@ from rich.text import Text
 
 from scenarios.loader import LoadedScenario
 from sim.studies.program import program_metrics, run_program
-from sim.studies.report import time
 from sim.studies.results import Results
 from sim.studies.sweep.axes import Axis
+from sim.studies.table import time
 from sim.studies.validation.shipped import MeasuredScenario, measured_scenario
 from sim.studies.why import PAYS
 from sim.timeline.metrics import HOST_PARTS

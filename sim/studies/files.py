@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import csv
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from errno import EISDIR
 from os import strerror
 from pathlib import Path
 
 from scenarios.errors import Problem, ScenarioError
-from sim.studies.report import time
+from scenarios.scenario import Serving
+from sim.studies.load_picture import draw_load
 from sim.studies.results import Results
+from sim.studies.table import time
 from sim.timeline.chrome import replacing, write_chrome_trace
 from sim.timeline.picture import draw_modes, draw_program
 from sim.timeline.spans import Timeline
 
 STEPS_SHOWN = 3
+SPANS_TRACED = 200_000
+TIMES = ("arrival", "scheduled", "first", "last")
 
 
 def check_folder(folder: Path) -> None:
@@ -37,21 +42,53 @@ def check_folder(folder: Path) -> None:
 def write_files(folder: Path, results: Results) -> list[Path]:
     """Write ``summary.json``, ``timeline.json`` and ``timeline.png`` into ``folder``, which is made if needed.
 
-    They take their places once all are complete; a folder made for them goes again when one cannot be written.
+    Of clients in an open or closed loop ``requests.csv`` has every request, and ``load.png`` shows how full the server
+    was; a run that kept no spans has no timeline. All take their places once all are complete; a folder made for them
+    goes again when one cannot be written.
     """
-    paths = [folder / name for name in ("summary.json", "timeline.json", "timeline.png")]
+    writers: dict[str, Callable[[Path, Results], None]] = {"summary.json": _write_summary}
+    if isinstance(scenario := results.loaded.scenario, Serving) and scenario.workload.batch is None:
+        writers |= {"requests.csv": _write_requests, "load.png": _draw_load}
+    if all(len(timeline.table) for timeline in results.timelines.values()):
+        writers |= {"timeline.json": _write_timeline, "timeline.png": _draw}
+    paths = [folder / name for name in writers]
     if taken := next((path for path in paths if path.is_dir()), None):
         raise IsADirectoryError(EISDIR, strerror(EISDIR), str(taken))
     with _made(folder), ExitStack() as stack:
-        summary, trace, picture = [stack.enter_context(replacing(path)) for path in paths]
-        summary.write_text(json.dumps(results.as_json(), indent=2) + "\n")
-        loaded = results.loaded
-        about = {"scenario": loaded.source, "digest": loaded.digest, "profile": loaded.profile.name}
-        if results.measured is not None:
-            about["measured"] = str(results.measured)
-        write_chrome_trace(trace, results.timelines, about)
-        _draw(picture, results)
+        for path, write in zip(paths, writers.values(), strict=True):
+            write(stack.enter_context(replacing(path)), results)
     return paths
+
+
+def _write_summary(path: Path, results: Results) -> None:
+    path.write_text(json.dumps(results.as_json(), indent=2) + "\n")
+
+
+def _write_timeline(path: Path, results: Results) -> None:
+    loaded = results.loaded
+    about = {"scenario": loaded.source, "digest": loaded.digest, "profile": loaded.profile.name}
+    if results.measured is not None:
+        about["measured"] = str(results.measured)
+    whole = results.timelines
+    ends = {m: int(t.column("start")[min(SPANS_TRACED, len(t.table)) - 1]) for m, t in whole.items()}
+    shown = {mode: timeline.window(0, ends[mode] + 1) for mode, timeline in whole.items()}
+    if any(len(t.table) > SPANS_TRACED for t in whole.values()):
+        about["cut"] = f"after {SPANS_TRACED:,} spans of each mode: a viewer takes no more"
+    write_chrome_trace(path, shown, about)
+
+
+def _write_requests(path: Path, results: Results) -> None:
+    """A line a mode and a request: the clock's times in nanoseconds, and tokens."""
+    with path.open("w", newline="", encoding="utf-8") as file:
+        out = csv.writer(file)
+        out.writerow(("mode", "request", *(f"{name}_ns" for name in TIMES), "context", "tokens", "reason"))
+        for mode, timeline in results.timelines.items():
+            for s in timeline.served:
+                out.writerow((mode, s.request, *(getattr(s, name) for name in TIMES), s.context, s.tokens, s.reason))
+
+
+def _draw_load(path: Path, results: Results) -> None:
+    draw_load(path, results.timelines, results.loaded.scenario.title)
 
 
 @contextmanager

@@ -8,7 +8,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.scenario import Serving
+from sim.studies.latency_table import print_latencies
 from sim.studies.results import Results
+from sim.studies.table import table, time
 from sim.studies.validation.shipped import MeasuredScenario
 from sim.studies.why import BreakEven, Waterfall
 
@@ -37,6 +40,8 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
         console.print(Text(hardware.source, style="dim"), soft_wrap=True)
     for mode, why in results.loaded.missing.items():
         console.print(f"{mode}: {results.loaded.engine.name} has none: {why}", soft_wrap=True, highlight=False)
+    if isinstance(loaded.scenario, Serving) and loaded.scenario.workload.batch is None:
+        print_latencies(console, results)
     for note in results.notes:
         console.print(note, soft_wrap=True, highlight=False)
     for mode, cycle in results.cycles.items():
@@ -87,12 +92,8 @@ def break_even_sentence(points: list[BreakEven]) -> str:
 
 
 def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table:
-    open_loop = results.loaded.scenario.workload.batch is None  # type: ignore[union-attr]
     first = ("step", *_beside(hardware), *_noise(results))
-    table = _table("mode", *first, "tokens/s", "device busy", "exposed host", "speedup")
-    if open_loop:
-        table.add_column("TTFT p50", justify="right")
-        table.add_column("TPOT mean", justify="right")
+    shown = table("mode", *first, "tokens/s", "device busy", "exposed host", "speedup")
     for mode, found in results.modes.items():
         cells = [
             mode,
@@ -104,19 +105,17 @@ def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table
             time(found["exposed_host_us"]),
             f"{found['speedup']:.2f}x",
         ]
-        if open_loop:
-            cells += [time(found["ttft_p50_us"]), time(found["tpot_mean_us"])]
-        table.add_row(*cells)
+        shown.add_row(*cells)
     for mode in results.loaded.missing:
-        table.add_row(mode, *["-"] * (len(table.columns) - 1))
-    return table
+        shown.add_row(mode, *["-"] * (len(shown.columns) - 1))
+    return shown
 
 
 def _program_table(results: Results, hardware: MeasuredScenario | None) -> Table:
     first = ("total", *_beside(hardware), *_noise(results))
-    table = _table("mode", *first, "host", "device", "launches", "kernels", "speedup")
+    shown = table("mode", *first, "host", "device", "launches", "kernels", "speedup")
     for mode, found in results.modes.items():
-        table.add_row(
+        shown.add_row(
             mode,
             time(found["total_us"]),
             *_beside(hardware, mode),
@@ -125,7 +124,7 @@ def _program_table(results: Results, hardware: MeasuredScenario | None) -> Table
             *("-" if found[key] is None else f"{found[key]:,}" for key in ("launches", "kernels")),
             f"{found['speedup']:.2f}x",
         )
-    return table
+    return shown
 
 
 def _beside(hardware: MeasuredScenario | None, mode: str | None = None) -> tuple[str, ...]:
@@ -143,23 +142,3 @@ def _noise(results: Results, found: dict[str, Any] | None = None) -> tuple[str, 
     if results.measured is None:
         return ()
     return ("noise",) if found is None else (time(found["noise_us"]),)
-
-
-def _table(first: str, *others: str) -> Table:
-    table = Table(box=None, header_style="bold", pad_edge=False)
-    table.add_column(first, no_wrap=True, min_width=len("overlap-graph"))
-    for name in others:
-        table.add_column(name, justify="right")
-    return table
-
-
-def time(microseconds: float | None) -> str:
-    """A time in the unit that keeps it readable: four significant digits in us, ms or s; '-' where there is none."""
-    if microseconds is None:
-        return "-"
-    for limit, unit, factor in ((1e3, "us", 1.0), (1e6, "ms", 1e3), (float("inf"), "s", 1e6)):
-        if abs(microseconds) < limit:
-            value = microseconds / factor
-            digits = 0 if abs(value) >= 1000 else 1 if abs(value) >= 100 else 2
-            return f"{value:.{digits}f} {unit}"
-    raise AssertionError

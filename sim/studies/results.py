@@ -13,13 +13,18 @@ from sim.fast.cycle import Cycle
 from sim.studies.machines import MachineName
 from sim.studies.noise import noise
 from sim.studies.program import program_metrics, run_program
+from sim.studies.replications import combined, ratio_interval
 from sim.studies.serving import ServingRun
 from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
-from sim.timeline.latency import Latency, latency
-from sim.timeline.metrics import IDLE_PARTS, host_parts, step_metrics
+from sim.timeline.latency import Latencies
+from sim.timeline.load import load_metrics
+from sim.timeline.metrics import IDLE_PARTS, StepMetrics, host_parts, step_metrics
 from sim.timeline.spans import Timeline
 
 Progress = Callable[[str], None]
+SHORT = 300
+"""Open requests of a run that keeps its spans: of many thousand an 8B model has a hundred million."""
+REPLICATIONS = 5
 Numbers = tuple[dict[str, Any], tuple[int, int]]
 """What one timeline amounts to, ready for JSON (None: the run does not tell), and the part of it that was counted."""
 
@@ -44,7 +49,7 @@ class Results:
     """What a run of all modes found. ``modes`` holds JSON-ready numbers, ``windows`` the steady part of a timeline.
 
     ``measured`` is None for a prediction; ``notes`` are what a reader of a measurement has to know, ``graphs`` what
-    capturing took, by rows.
+    capturing took, by rows. Numbers are means over ``replications``, seeds from ``seed`` on; timelines are the first's.
     """
 
     loaded: LoadedScenario
@@ -60,6 +65,17 @@ class Results:
     notes: list[str] = field(default_factory=list)
     graphs: dict[int, dict[str, float]] = field(default_factory=dict)
     cycles: dict[str, Cycle] = field(default_factory=dict)
+    draws: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+
+    @property
+    def replications(self) -> int:
+        """How many draws the numbers are means of."""
+        return max(1, len(self.draws))
+
+    def add(self, other: Results) -> None:
+        """Take in another draw of the same scenario."""
+        self.draws = [*(self.draws or [self.modes]), other.modes]
+        self.modes = {mode: combined([draw[mode] for draw in self.draws]) for mode in self.modes}
 
     def as_json(self) -> dict[str, Any]:
         """One object with ``scenario``, ``seed``, ``profile`` and ``modes``; ``why`` of a prediction for serving.
@@ -73,6 +89,7 @@ class Results:
             "scenario": self.loaded.source,
             "digest": self.loaded.digest,
             "seed": self.seed,
+            "replications": self.replications,
             "profile": self.loaded.profile.name,
             "speedup_of": self.speedup_of,
         }
@@ -100,22 +117,51 @@ class Results:
 
 
 def predict_modes(
-    loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None, machine: MachineName = "auto"
+    loaded: LoadedScenario,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+    machine: MachineName = "auto",
+    *,
+    spans: bool = True,
 ) -> Results:
-    """Simulate every mode of a scenario; ``progress`` is told which."""
+    """Simulate every mode of a scenario; ``progress`` is told which, and how far it is."""
     scenario = loaded.scenario
     if isinstance(scenario, Program):
         runs = _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed, machine))
     else:
-        runs = _each(scenario.engine.modes, progress, ServingRun.of(loaded, seed, machine).timeline)
+        run = ServingRun.of(loaded, seed, machine)
+        count = "" if scenario.workload.requests is None else f" of {scenario.workload.requests:,}"
+
+        def simulated(mode: str) -> Timeline:
+            return run.timeline(mode, spans=spans, told=lambda served: progress(f"{mode}, {served:,}{count} requests"))
+
+        runs = _each(scenario.engine.modes, progress, simulated)
     return results_of(loaded, seed, runs)
 
 
 def run_all(
-    loaded: LoadedScenario, seed: int = 0, progress: Progress = lambda _: None, machine: MachineName = "auto"
+    loaded: LoadedScenario,
+    seed: int = 0,
+    progress: Progress = lambda _: None,
+    machine: MachineName = "auto",
+    replications: int | None = None,
 ) -> Results:
-    """Simulate every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done."""
-    results = predict_modes(loaded, seed, progress, machine)
+    """Simulate every mode of a scenario, then ask why the last one gains; ``progress`` is told what is being done.
+
+    A run of more than ``SHORT`` open requests keeps no spans. A stochastic one that is shorter is replicated
+    ``REPLICATIONS`` times unless told otherwise.
+    """
+    short = is_short(loaded.scenario)
+    if replications is None:
+        replications = REPLICATIONS if short and is_stochastic(loaded.scenario) else 1
+    results = predict_modes(loaded, seed, progress, machine, spans=short)
+    for draw in range(1, replications):
+
+        def told(what: str, draw: int = draw) -> None:
+            progress(f"draw {draw + 1} of {replications}, {what}")
+
+        results.add(predict_modes(loaded, seed + draw, told, machine, spans=short))
+    compare(results)
     scenario = loaded.scenario
     if isinstance(scenario, Program):
         return results
@@ -130,6 +176,25 @@ def run_all(
         progress("break-evens")
         results.break_evens = break_evens(run, scenario.engine.modes)
     return results
+
+
+def is_short(scenario: Serving | Program) -> bool:
+    """Whether a run is short enough to keep its spans, and to be repeated: all but those of many open requests."""
+    if isinstance(scenario, Program) or scenario.workload.batch is not None:
+        return True
+    return scenario.workload.requests is not None and scenario.workload.requests <= SHORT
+
+
+def is_stochastic(scenario: Serving | Program) -> bool:
+    """Whether another seed gives the clients of a server that is not a closed batch another run."""
+    if isinstance(scenario, Program) or scenario.workload.batch is not None:
+        return False
+    workload = scenario.workload
+    drawn = workload.trace is None and not (
+        isinstance(workload.context, int) and isinstance(workload.output_tokens, int)
+    )
+    random = workload.rate is not None and workload.arrivals != "constant"
+    return drawn or random or scenario.host.jitter or workload.stop_share > 0 or workload.spread > 0
 
 
 def _each(modes: tuple[str, ...], progress: Progress, run: Callable[[str], Timeline]) -> dict[str, Sequence[Timeline]]:
@@ -151,7 +216,6 @@ def results_of(
     results = Results(loaded, seed, measured=measured)
     scenario = loaded.scenario
     closed = isinstance(scenario, Serving) and scenario.workload.batch is not None
-    latencies: dict[str, Latency] = {}
     for mode, timelines in runs.items():
         if isinstance(scenario, Program):
             key, found = "total_us", [_program_numbers(t) for t in timelines]
@@ -165,23 +229,34 @@ def results_of(
             repeats = [numbers[key] for numbers, _ in found]
             numbers |= {"noise_us": round(noise(repeats), 3), "repeats_us": repeats}
         if isinstance(scenario, Serving) and not closed:
-            latencies[mode] = latency(timelines[middle])
-            numbers |= latencies[mode].as_json()
+            latencies = Latencies.of(timelines[middle])
+            numbers |= latencies.as_json(scenario.limits.given) | load_metrics(timelines[middle])
         results.modes[mode] = numbers
-    if isinstance(scenario, Program):
-        results.speedup_of = "total time"
-        _speedups(results, next(iter(runs)), "total_us")
-    else:
-        base = "serial-eager" if "serial-eager" in runs else next(iter(runs))
-        if closed:
-            _speedups(results, base, "step_us")
-        elif any(found.saturated for found in latencies.values()):
-            results.speedup_of = "throughput (saturated)"
-            _speedups(results, base, "tokens_per_s", higher=True)
-        else:
-            results.speedup_of = "mean TPOT (below saturation)"
-            _speedups(results, base, "tpot_mean_us")
+    compare(results)
     return results
+
+
+def compare(results: Results) -> None:
+    """Say how many times faster each mode is than the first serial one, and by which number."""
+    scenario, modes = results.loaded.scenario, results.modes
+    base = "serial-eager" if "serial-eager" in modes else next(iter(modes))
+    if isinstance(scenario, Program):
+        results.speedup_of, base, key = "total time", next(iter(modes)), "total_us"
+    elif scenario.workload.batch is not None:
+        results.speedup_of, key = "step time", "step_us"
+    elif any(numbers["saturated"] for numbers in modes.values()):
+        results.speedup_of, key = "throughput (saturated)", "tokens_per_s"
+    elif any(numbers["tpot_mean_us"] is None for numbers in modes.values()):
+        results.speedup_of, key = "mean TTFT (one token each)", "ttft_mean_us"
+    else:
+        results.speedup_of, key = "mean TPOT (below saturation)", "tpot_mean_us"
+    higher = key == "tokens_per_s"
+    for mode, numbers in modes.items():
+        over, under = (mode, base) if higher else (base, mode)
+        numbers["speedup"] = round(modes[over][key] / modes[under][key], 6) if modes[under][key] else 1.0
+        if results.replications > 1:
+            above, below = ([draw[which][key] for draw in results.draws] for which in (over, under))
+            numbers["intervals"]["speedup"] = [round(end, 6) for end in ratio_interval(above, below)]
 
 
 def add_spans(results: Results, mode: str, timeline: Timeline) -> None:
@@ -209,11 +284,15 @@ def _serving_numbers(timeline: Timeline, *, closed: bool) -> Numbers:
         "device_busy": round(found.device_busy, 6) if seen else None,
         "exposed_host_us": round(found.exposed_host_ns / 1000, 3) if seen else None,
         "idle": {part: round(found.idle[part] / 1000, 3) for part in IDLE_PARTS} if seen else None,
-        "host": {part: round(ns / 1000, 3) for part, ns in host_parts(timeline, found.window, found.steps).items()},
+        "host": _host(timeline, found) if len(timeline.table) else None,
         "launches": round(found.launches, 3) if timeline.launching.any() else None,
         "kernels": round(found.kernels, 3) if seen else None,
         "late_rows": found.late_rows,
     }, found.window
+
+
+def _host(timeline: Timeline, found: StepMetrics) -> dict[str, float]:
+    return {part: round(ns / 1000, 3) for part, ns in host_parts(timeline, found.window, found.steps).items()}
 
 
 def _program_numbers(timeline: Timeline) -> Numbers:
@@ -226,14 +305,6 @@ def _program_numbers(timeline: Timeline) -> Numbers:
         "launches": found.launches,
         "kernels": found.kernels if seen else None,
     }, (0, found.total_ns)
-
-
-def _speedups(results: Results, base: str, key: str, *, higher: bool = False) -> None:
-    """Each mode against the base, by a number of which less is better unless ``higher`` is."""
-    reference = results.modes[base][key]
-    for numbers in results.modes.values():
-        ratio = numbers[key] / reference if higher else reference / numbers[key] if numbers[key] else 1.0
-        numbers["speedup"] = round(ratio, 6)
 
 
 def _ends(modes: tuple[str, ...]) -> tuple[str | None, str | None]:

@@ -31,6 +31,7 @@ from sim.serving.source import RequestSource
 from sim.studies.host_numbers import with_host_numbers
 from sim.studies.machines import MachineName, simulate
 from sim.studies.threads import threads
+from sim.studies.watched import WatchedSource
 from sim.studies.workload import build_source
 from sim.timeline.spans import Timeline
 
@@ -99,12 +100,15 @@ class ServingRun:
         batch = self.scenario.workload.batch
         return batch is not None and Buckets(self.buckets, pad=self.engine.pad_to_bucket).fit(batch) is None
 
-    def timeline(self, mode: str, *, spans: bool = True) -> Timeline:
-        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does, and for a run that ``machine`` refuses."""
+    def timeline(self, mode: str, *, spans: bool = True, told: Callable[[int], None] | None = None) -> Timeline:
+        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does, and for a run that ``machine`` refuses.
+
+        ``told`` is called with the number of requests served so far, now and then.
+        """
         warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
         return simulate(
             self.machine,
-            lambda machine: self.serve(mode, partial(machine.run, warm=warm)),
+            lambda machine: self.serve(mode, partial(machine.run, warm=warm), told),
             self.costs(),
             self.lowering(),
             quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
@@ -126,7 +130,12 @@ class ServingRun:
         except OutsideError:
             return None
 
-    def serve(self, mode: str, run: Callable[[Mapping[str, Loop[Any]], Source], Timeline]) -> Timeline:
+    def serve(
+        self,
+        mode: str,
+        run: Callable[[Mapping[str, Loop[Any]], Source], Timeline],
+        told: Callable[[int], None] | None = None,
+    ) -> Timeline:
         """Have a machine run one mode's loop on a fresh server.
 
         Raises ``ScenarioError`` when the model or a request does not fit into the memory of the profile's device.
@@ -137,8 +146,9 @@ class ServingRun:
                 f"found {batch}, expected at most {self.largest_batch}: no more such requests fit into the KV cache"
             )
             raise ScenarioError([Problem(self.source, "workload.batch", message)])
+        source: Source = self.requests() if told is None else WatchedSource(self.requests(), told)
         try:
-            return run(self.threads(mode, self.server(mode)), self.requests())
+            return run(self.threads(mode, self.server(mode)), source)
         except ValueError as error:
             raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
 

@@ -45,6 +45,6 @@ def load_timeline(path: Path) -> Timeline:
         tuple(Track(t["name"], Place(t["place"]), t["rank"]) for t in about["tracks"]),
         Spans.of(about["names"], np.ascontiguousarray(grouped[np.argsort(grouped[:, 1], kind="stable")])),
         tuple(Delivery(**delivery) for delivery in about["deliveries"]),
-        tuple(Served(**served) for served in about["served"]),
+        tuple(Served(**served | {"resumed": tuple(map(tuple, served["resumed"]))}) for served in about["served"]),
         *(about[name] for name in ("origin", "clock_error", "machine", "refusal")),
     )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from sim.timeline.spans import Column, Delivery, Kind, Place, Timeline
 
@@ -64,21 +65,26 @@ def steady(deliveries: Sequence[Delivery]) -> list[Delivery]:
     None of fewer than 7: the pipeline's filling and draining would pass for its pace. Steps that reach the clients at
     one instant are one round of an engine: the window opens and closes with whole rounds.
     """
-    most = max((d.rows for d in deliveries if not d.prefill), default=0)
-    full = [d for d in deliveries if d.rows == most and not d.prefill]
+    rows, prefill, times = (np.array([getattr(d, name) for d in deliveries]) for name in ("rows", "prefill", "time"))
+    return [deliveries[i] for i in _steady(rows, prefill.astype(np.bool_), times).tolist()]
+
+
+def _steady(rows: Column, prefill: npt.NDArray[np.bool_], times: Column) -> Column:
+    """Where in the columns of all deliveries the steady ones lie."""
+    full = np.flatnonzero((rows == rows[~prefill].max(initial=0)) & ~prefill)
     if len(full) < 7:
-        return []
-    ends = [i for i in range(3, len(full) - 2) if full[i].time != full[i + 1].time]
-    return full[ends[0] : ends[-1] + 1] if ends else []
+        return full[:0]
+    ends = 3 + np.flatnonzero(times[full[3:-2]] != times[full[4:-1]])
+    return full[ends[0] : ends[-1] + 1] if len(ends) else full[:0]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, eq=False, slots=True)
 class StepPace:
     """What deliveries alone tell of a run: ``step_ns``, ``tokens_per_s`` and so on as in ``StepMetrics``."""
 
     tokens_per_s: float
     late_rows: int
-    numbers: tuple[int, ...]
+    numbers: Column
     window: tuple[int, int]
 
     @property
@@ -94,21 +100,17 @@ class StepPace:
 
 def pace(timeline: Timeline, *, closed: bool = True) -> StepPace:
     """The pace of a serving run, spans or not; raises ``ValueError`` when it delivered nothing."""
-    deliveries = timeline.deliveries
-    if not deliveries:
+    if not timeline.deliveries:
         raise ValueError("the run delivered no step")
-    first_arrival = min((s.arrival for s in timeline.served), default=0)
-    bounds = steady(deliveries) if closed else []
+    times, steps, rows, tokens = (timeline.delivered(name) for name in ("time", "step", "rows", "tokens"))
+    first_arrival, last = min((s.arrival for s in timeline.served), default=0), int(times[-1])
+    bounds = _steady(rows, timeline.delivered("prefill") > 0, times) if closed else steps[:0]
     if len(bounds) > 1:
-        start, end, counted = bounds[0].time, bounds[-1].time, bounds[1:]
+        window, numbers = (int(times[bounds[0]]), int(times[bounds[-1]])), steps[bounds[1:]]
     else:
-        start, end, counted = first_arrival, deliveries[-1].time, list(deliveries)
-    return StepPace(
-        sum(d.tokens for d in deliveries) * 1e9 / max(1, deliveries[-1].time - first_arrival),
-        sum(d.rows - d.tokens for d in deliveries),
-        tuple(d.step for d in counted),
-        (start, end),
-    )
+        window, numbers = (first_arrival, last), steps
+    total = int(tokens.sum())
+    return StepPace(total * 1e9 / max(1, last - first_arrival), int(rows.sum()) - total, numbers, window)
 
 
 def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
@@ -117,7 +119,7 @@ def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
     (start, end), steps = found.window, found.steps
     busy = busy_intervals(timeline, start, end)
     idle = idle_by_cause(timeline, busy, start, end)
-    counted = np.isin(timeline.column("step"), np.array(found.numbers))
+    counted = np.isin(timeline.column("step"), found.numbers)
     kinds = timeline.column("kind")
     return StepMetrics(
         step_ns=found.step_ns,

@@ -11,7 +11,7 @@ from struct import Struct
 import numpy as np
 import numpy.typing as npt
 
-from sim.serving.batch import Outputs
+from sim.serving.batch import Batch, Outputs
 from sim.timeline.rows import Rows
 
 Column = npt.NDArray[np.int64]
@@ -53,7 +53,12 @@ class Track:
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """A request from arrival to its last token; times in nanoseconds, ``reason`` is why it ended."""
+    """A request from arrival to its last token; times in nanoseconds, ``reason`` is why it ended.
+
+    ``context`` are the tokens of its prompt, ``scheduled`` is when it was first given its blocks, ``delivery`` the
+    place of its first token among all deliveries. A request that was preempted ``resumed``: each time the number of the
+    token that came next, when, and by which delivery.
+    """
 
     request: int
     arrival: int
@@ -61,6 +66,10 @@ class Served:
     last: int
     tokens: int
     reason: str
+    context: int = 0
+    scheduled: int = 0
+    delivery: int = 0
+    resumed: tuple[tuple[int, int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +79,8 @@ class Delivery:
     ``time`` is nanoseconds; ``rows`` counts the batch's rows but for prompts that go on in a later step, ``tokens``
     those that reached a client (a row that ran after its request had stopped delivers none); ``prefill`` tells a step
     that computed prompts. ``kv_blocks`` were in use while it ran, ``preempted`` requests had lost theirs before it, and
-    ``cached`` prompt tokens did not have to be computed.
+    ``cached`` prompt tokens did not have to be computed. ``decoded`` of the tokens came from rows that decode, the
+    others end a prompt; ``padding`` rows ran only to fill the bucket.
     """
 
     time: int
@@ -81,6 +91,8 @@ class Delivery:
     kv_blocks: int = 0
     preempted: int = 0
     cached: int = 0
+    decoded: int = 0
+    padding: int = 0
 
 
 class Spans:
@@ -119,7 +131,9 @@ class Recorder:
         self.names: list[str] = []
         self.deliveries: Rows[Delivery] = Rows(Delivery)
         self.served: list[Served] = []
-        self._first: dict[int, int] = {}
+        self._scheduled: dict[int, int] = {}
+        self._first: dict[int, tuple[int, int]] = {}
+        self._resumed: dict[int, list[tuple[int, int, int]]] = {}
         self._ids: dict[str, int] = {}
         self._data = bytearray()
         self._parts: list[bytearray | tuple[int, Write]] = [self._data]
@@ -154,18 +168,32 @@ class Recorder:
         self._data = bytearray()
         self._parts += [(count, write), self._data]
 
+    def scheduled(self, batch: Batch, now: int) -> None:
+        """Stamp the requests that a schedule has taken in; one that was preempted keeps its first stamp."""
+        for request in batch.admitted:
+            self._scheduled.setdefault(request.id, now)
+
     def emit(self, outputs: Outputs, now: int) -> None:
         """Stamp a step's outputs as they reach the clients."""
-        batch = outputs.batch
+        batch, place = outputs.batch, len(self.deliveries)
         self.deliveries.add(
             now, batch.index, batch.rows - batch.partial, outputs.tokens, bool(batch.prompts),
-            batch.kv_blocks, len(batch.preempted), batch.cached,
+            batch.kv_blocks, len(batch.preempted), batch.cached, batch.decode_rows - outputs.late, batch.padding,
         )  # fmt: skip
         for request in outputs.first:
-            self._first[request.id] = now
+            self._first[request.id] = now, place
+        for chunk in batch.prompts:
+            if chunk.output > 1:
+                self._resumed.setdefault(chunk.request.id, []).append((chunk.output, now, place))
         for request, tokens, reason in outputs.finished:
-            first = self._first.pop(request.id)
-            self.served.append(Served(request.id, request.arrival, first, now, tokens, reason.value))
+            (first, delivery), resumed = self._first.pop(request.id), tuple(self._resumed.pop(request.id, ()))
+            scheduled = self._scheduled.pop(request.id, request.arrival)
+            self.served.append(
+                Served(
+                    request.id, request.arrival, first, now, tokens, reason.value,
+                    request.context, scheduled, delivery, resumed,
+                )
+            )  # fmt: skip
 
     def timeline(self, origin: int = 0, machine: str = "reference") -> Timeline:
         """Everything recorded so far, sorted by start, then by track, then in the order of recording.
@@ -250,6 +278,11 @@ class Timeline:
         """Which spans are calls that enqueue something."""
         launching: npt.NDArray[np.bool_] = (self.column("kind") == Kind.CALL) & (self.column("correlation") != 0)
         return launching
+
+    def delivered(self, name: str) -> Column:
+        """One field of all deliveries."""
+        rows = self.deliveries if isinstance(self.deliveries, Rows) else Rows(Delivery, self.deliveries)
+        return rows.column(name)
 
     def window(self, start: int, end: int) -> Timeline:
         """The spans that touch ``[start, end)``, uncut, and the deliveries inside it."""

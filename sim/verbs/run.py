@@ -15,6 +15,7 @@ examples:
   overlapsim run decode-qwen3-0.6b --set workload.batch=64 --set host.scale=0.5
   overlapsim run decode-llama-3.1-8b --model my-model/config.json --out runs/mine
   overlapsim run hundred-matmuls --set n=1024 --json
+  overlapsim run azure-conversation --set engine.modes=overlap-graph --set limits.ttft=500ms --out runs/azure
   overlapsim run my-scenario.toml --expect "overlap-graph.speedup>1.3"
   overlapsim run sleep-overlap --on emulated
   overlapsim run decode-qwen3-0.6b --on cuda
@@ -38,9 +39,19 @@ def add(verbs: Verbs) -> None:
         default="auto",
         help="which virtual machine: the reference, the fast one, or (default) the fast one wherever it is exact",
     )
+    verb.add_argument(
+        "--replications",
+        type=int,
+        metavar="N",
+        help="draws of a random workload, from --seed on, for means with intervals (default 5, of long runs 1)",
+    )
     verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
     verb.add_argument(
-        "--out", type=Path, metavar="DIR", help="also write summary.json, timeline.json (Perfetto) and timeline.png"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="also write summary.json, timeline.json (Perfetto) and timeline.png; of requests that come and go "
+        "requests.csv and load.png, too, and of more than 300 only those",
     )
     verb.add_argument(
         "--expect",
@@ -58,6 +69,7 @@ def run(arguments: argparse.Namespace) -> int:
     """
     from rich.console import Console
 
+    from scenarios.errors import Problem, ScenarioError
     from sim.studies.expectation import Expectation
     from sim.studies.files import check_folder
     from sim.studies.report import Printer, print_results
@@ -67,6 +79,9 @@ def run(arguments: argparse.Namespace) -> int:
     expectations = [Expectation.parse(text) for text in arguments.expect]
     if arguments.out is not None:
         check_folder(arguments.out)
+    if arguments.replications is not None and (arguments.replications < 1 or arguments.on != "sim"):
+        found = f"found {arguments.replications}, expected at least 1, of a simulation"
+        raise ScenarioError([Problem("--replications", "", found)])
     loaded = load(arguments)
     for expectation in expectations:
         expectation.check_mode(loaded.modes)
@@ -77,7 +92,7 @@ def run(arguments: argparse.Namespace) -> int:
             status.update(f"{arguments.scenario}: {what}")
 
         if arguments.on == "sim":
-            results = run_all(loaded, arguments.seed, progress, arguments.machine)
+            results = run_all(loaded, arguments.seed, progress, arguments.machine, arguments.replications)
         else:
             from gpu.measure import measure
 

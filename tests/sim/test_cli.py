@@ -15,6 +15,7 @@ import pytest
 import sim.studies.results
 from scenarios.shelf import PROFILES
 from sim.cli import main
+from sim.timeline.latency import METRICS, STATISTICS
 
 
 def sets(*overrides: str) -> list[str]:
@@ -29,7 +30,10 @@ SERVING_KEYS = {
     "step_us", "tokens_per_s", "device_busy", "exposed_host_us", "idle", "host", "launches", "kernels", "late_rows",
     "speedup",
 }  # fmt: skip
-OPEN_KEYS = {"ttft_mean_us", "ttft_p50_us", "ttft_p99_us", "tpot_mean_us", "tpot_p99_us", "saturated"}
+OPEN_KEYS = {f"{metric}_{name}_us" for metric in METRICS for name in STATISTICS} | {
+    "requests_per_s", "saturated", "batch_mean", "batch_max", "kv_blocks_mean", "kv_blocks_max", "preemptions",
+    "prefix_hits", "padding_rows",
+}  # fmt: skip
 A_CONDITION = "a condition such as 'overlap-graph.speedup>1.3'"
 PROGRAM_KEYS = {"total_us", "host_us", "device_us", "speedup", "launches", "kernels"}
 HUGGING_FACE = {
@@ -100,7 +104,10 @@ def test_the_table_of_an_open_loop_says_what_its_speedup_compares(capsys: Captur
     assert main([*OPEN, *sets(f"workload.rate={rate}/s")]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[2].endswith(f"workload.rate={rate}/s")
-    assert lines[3].endswith("speedup  TTFT p50  TPOT mean")
+    assert lines[3].endswith("speedup")
+    assert ("TTFT" in {line.split()[0] for line in lines}) is ("TPOT" in what)
+    assert any(line.startswith("saturated: ") for line in lines) is ("saturated" in what)
+    assert any(line.startswith("means over 5 draws of the workload, seeds 0 to 4; ") for line in lines)
     assert lines[-2] == f"speedup is the ratio of {what}"
 
 
@@ -116,7 +123,8 @@ def test_the_table_of_a_program(capsys: Capture) -> None:
 def test_the_json_of_a_serving_run(capsys: Capture) -> None:
     assert main([*SERVING, "--json", "--seed", "5"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert list(found) == ["scenario", "digest", "seed", "profile", "speedup_of", "machine", "modes", "cycles", "why"]
+    about = ["scenario", "digest", "seed", "replications", "profile", "speedup_of", "machine"]
+    assert list(found) == [*about, "modes", "cycles", "why"]
     assert (found["scenario"], found["seed"], found["profile"]) == ("decode-qwen3-0.6b", 5, "nvidia-h200")
     assert list(found["modes"]) == ["serial-eager", "overlap-graph"]
     for numbers in found["modes"].values():
@@ -134,7 +142,8 @@ def test_the_json_of_an_open_loop_adds_latencies_and_leaves_out_why(capsys: Capt
     assert main([*OPEN, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert "why" not in found
-    assert all(set(numbers) == SERVING_KEYS | OPEN_KEYS for numbers in found["modes"].values())
+    assert all(set(numbers) == SERVING_KEYS | OPEN_KEYS | {"intervals"} for numbers in found["modes"].values())
+    assert found["replications"] == 5
 
 
 def test_the_json_of_a_program(modes: Callable[..., Modes]) -> None:

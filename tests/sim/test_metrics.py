@@ -11,7 +11,7 @@ from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.ops import Collective, Copy, Graph, Kernel, Op, Replay, Think
-from sim.timeline.latency import latency
+from sim.timeline.latency import Latencies
 from sim.timeline.metrics import IDLE_PARTS, busy_intervals, idle_by_cause, steady, step_metrics
 from sim.timeline.spans import Delivery, Kind, Place, Recorder, Served, Timeline
 
@@ -185,14 +185,15 @@ def test_a_run_that_delivered_nothing_has_no_steps() -> None:
 
 def test_latencies_of_three_requests() -> None:
     world = World().serve(0, 0, 10, 110, 11).serve(1, 100, 130, 130, 1).serve(2, 200, 250, 290, 3)
-    found = latency(world.recorder.timeline())
-    assert (found.ttft_mean, found.ttft_p50) == (30, 30)
-    assert found.ttft_p99 == pytest.approx(49.6)
-    assert (found.tpot_mean, found.saturated) == (15, False)
-    assert found.as_json() == {
+    found = Latencies.of(world.recorder.timeline()).as_json()
+    shown = {
+        name: found[name] for name in ("ttft_mean_us", "ttft_p50_us", "ttft_p99_us", "tpot_mean_us", "tpot_p99_us")
+    }
+    assert shown == {
         "ttft_mean_us": 0.03, "ttft_p50_us": 0.03, "ttft_p99_us": 0.05, "tpot_mean_us": 0.015, "tpot_p99_us": 0.02,
-        "saturated": False,
     }  # fmt: skip
+    assert (found["e2e_p50_us"], found["itl_p50_us"], found["saturated"]) == (0.09, None, False)
+    assert found["requests_per_s"] == pytest.approx(3 / 290e-9)
 
 
 @pytest.mark.parametrize(("late", "saturated"), [(1, False), (2, True)])
@@ -200,11 +201,11 @@ def test_more_than_a_tenth_still_waiting_as_the_last_arrives_is_saturation(late:
     world = World()
     for number in range(10):
         world.serve(number, number, 2_000 if number < late else 500, 2_000, 2)
-    assert latency(world.serve(10, 1_000, 2_000, 2_001, 2).recorder.timeline()).saturated is saturated
+    assert Latencies.of(world.serve(10, 1_000, 2_000, 2_001, 2).recorder.timeline()).saturated is saturated
 
 
 def test_a_closed_batch_is_never_saturated() -> None:
-    assert not latency(World().serve(0, 0, 10, 10, 1).serve(1, 0, 10, 10, 1).recorder.timeline()).saturated
+    assert not Latencies.of(World().serve(0, 0, 10, 10, 1).serve(1, 0, 10, 10, 1).recorder.timeline()).saturated
 
 
 times = st.integers(0, 30)

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from sim.studies.buckets.study import Judged
-from sim.studies.report import time
+from sim.studies.table import time
 
 
 def print_judged(console: Console, rows: Sequence[Judged], base: Judged) -> None:

@@ -14,7 +14,7 @@ from sim.studies.buckets.choice import Choice, choose, total_ns
 from sim.studies.buckets.memory import GraphMemory
 from sim.studies.buckets.prices import StepPrices
 from sim.studies.serving import ServingRun
-from sim.timeline.latency import latency
+from sim.timeline.latency import Latencies
 from sim.timeline.spans import Timeline
 
 AT_THE_END_OF_TIME = 1 << 62
@@ -126,15 +126,15 @@ def judged(name: str, buckets: tuple[int, ...], memory: int, timeline: Timeline)
     replayed = {rows: count for rows, count in steps.items() if fit(rows) is not None}
     filled = sum(rows * count for rows, count in replayed.items())
     padded = sum((fit(rows) or 0) * count for rows, count in replayed.items())
-    seen = latency(timeline)
+    seen = Latencies.of(timeline)
     return Judged(
         name,
         buckets,
         memory,
         padding=1 - filled / padded if padded else 0.0,
         eager=1 - sum(replayed.values()) / steps.total(),
-        tpot_mean=seen.tpot_mean,
-        tpot_p99=seen.tpot_p99,
+        tpot_mean=seen.statistic("tpot", "mean") or 0.0,
+        tpot_p99=seen.statistic("tpot", "p99") or 0.0,
         makespan=timeline.deliveries[-1].time - min(s.arrival for s in timeline.served),
         machine=timeline.machine,
     )

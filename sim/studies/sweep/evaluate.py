@@ -14,7 +14,7 @@ from sim.studies.machines import MachineName
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
 from sim.studies.sweep.axes import Point
-from sim.timeline.latency import latency
+from sim.timeline.latency import Latencies
 from sim.timeline.metrics import pace
 
 Row = dict[str, Any]
@@ -68,7 +68,8 @@ def answer(question: Question, point: Point) -> Row:
         found[f"{mode}.step_us"] = measured.step_ns / 1000
         found[f"{mode}.tokens_per_s"] = measured.tokens_per_s
         if not closed:
-            found |= {f"{mode}.{name}": value for name, value in latency(timeline).as_json().items()}
+            latencies = Latencies.of(timeline).as_json(loaded.scenario.limits.given)
+            found |= {f"{mode}.{name}": value for name, value in latencies.items()}
         found[f"{mode}.machine"] = timeline.machine
     return found | _speedups(found, modes, "step_us" if closed else "tpot_mean_us")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sim.studies.report import time
+from sim.studies.table import time
 from sim.studies.validation.parting import common_steps
 from sim.studies.validation.predictors import Predictor
 from sim.studies.validation.results_file import Case

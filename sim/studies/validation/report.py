@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sim.studies.report import time
+from sim.studies.table import time
 from sim.studies.validation.clients import client_errors
 from sim.studies.validation.predictors import IN_PROCESS, SHIPPED, Predictor
 from sim.studies.validation.results_file import Case

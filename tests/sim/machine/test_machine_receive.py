@@ -105,8 +105,8 @@ def test_a_batch_is_lowered_launched_waited_for_and_its_tokens_stamped() -> None
     assert results == [StepResult(226, (1,))]
     assert timeline.column("step").tolist() == [3, 3, 3, 3, 3]
     assert host(timeline)[0] == ("schedule", 0, 116)
-    assert timeline.deliveries == (Delivery(226, 3, 2, 2, prefill=False),)
-    assert timeline.served == (Served(1, 0, 226, 226, 1, "stop"),)
+    assert timeline.deliveries == (Delivery(226, 3, 2, 2, prefill=False, decoded=2),)
+    assert timeline.served == (Served(1, 0, 226, 226, 1, "stop", context=1),)
 
 
 def test_a_naive_phase_waits_for_the_device_after_every_operation() -> None:

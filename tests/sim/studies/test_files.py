@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 import pytest
-from serving_worlds import tiny
+from serving_worlds import tiny, tiny_open
 
 from scenarios.loader import LoadedScenario, load_scenario
 from sim.studies import files
@@ -59,6 +59,28 @@ def test_the_summary_is_what_scripts_get_and_the_trace_names_its_scenario(tmp_pa
     about = {"scenario": "launch-chain", "digest": loaded.digest, "profile": "nvidia-h200"}
     assert json.loads(found["timeline.json"])["otherData"] == about
     assert found["timeline.png"].startswith(b"\x89PNG")
+
+
+def test_an_open_loop_has_its_requests_and_its_load_too(tmp_path: Path) -> None:
+    results = run_all(tiny_open(MODES))
+    paths = write_files(tmp_path, results)
+    assert sorted(path.name for path in paths) == sorted([*NAMES, "load.png", "requests.csv"])
+    lines = (tmp_path / "requests.csv").read_text().splitlines()
+    assert lines[0] == "mode,request,arrival_ns,scheduled_ns,first_ns,last_ns,context,tokens,reason"
+    served = results.timelines["serial-eager"].served[0]
+    first = (served.request, served.arrival, served.scheduled, served.first, served.last, 20, 6, "length")
+    assert lines[1] == ",".join(map(str, ("serial-eager", *first)))
+    assert len(lines) == 1 + 2 * 8
+    assert (tmp_path / "load.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_long_timeline_is_cut_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "SPANS_TRACED", 50)
+    write_files(tmp_path, run_all(tiny(MODES)))
+    trace = json.loads((tmp_path / "timeline.json").read_text())
+    assert trace["otherData"]["cut"] == "after 50 spans of each mode: a viewer takes no more"
+    spans = [event for event in trace["traceEvents"] if event["ph"] == "X"]
+    assert 100 <= len(spans) < 120
 
 
 def disk_full(*_: object) -> NoReturn:
