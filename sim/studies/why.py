@@ -44,16 +44,17 @@ def waterfall(run: ServingRun, base: str, target: str) -> Waterfall:
     """Turn ``base`` into ``target`` one mechanism at a time; each factor is a ratio of two simulated steps.
 
     The order is: launch a graph in place of its kernels, with the gaps that a stream has and a bucket of exactly the
-    batch's size; give it a graph's gaps; give it the captured buckets; hide the host's work behind the device; pay
-    for the FutureMap's kernels. A factor depends on what came before it, the product does not. Raises ``ValueError``
-    for a way that is not from serial or eager towards overlap or graphs.
+    batch's size; give it a graph's gaps; give it the captured buckets; hide the host's work behind the device, masks
+    among it, as if sampling did not need them; pay for the FutureMap's kernels; have sampling wait for the masks; run
+    the preset's own loop, first as if its threads passed their lock on in no time. A factor depends on what came before
+    it, the product does not. Raises ``ValueError`` for a way that leads from overlap or graphs back.
     """
     stages: list[tuple[str, Fraction]] = [("", step_time(run, base))]
     mode = base
     if base.endswith("eager") and target.endswith("graph"):
         mode = base.replace("eager", "graph")
         if run.runs_eager:
-            stages.append(("graphs that no bucket is large enough for", step_time(run, mode)))
+            stages.append(("graphs that no bucket fits", step_time(run, mode)))
         else:
             same_gaps = replace(run.constants, graph_gap=run.constants.stream_gap)
             exact = replace(run, buckets=_exact(run))
@@ -63,12 +64,47 @@ def waterfall(run: ServingRun, base: str, target: str) -> Waterfall:
                 stages.append(("padding to the bucket", step_time(run, mode)))
     if base.startswith("serial") and target.startswith("overlap"):
         mode = mode.replace("serial", "overlap")
-        stages.append(("hidden host work", step_time(replace(run, free_slots=True), mode)))
-        stages.append(("FutureMap kernels", step_time(run, mode)))
+        stages += _overlapped(run, mode)
     if mode != target:
         raise ValueError(f"no waterfall leads from {base} to {target}")
     factors = tuple(Factor(cause, before / after) for (_, before), (cause, after) in pairwise(stages))
     return Waterfall(base, target, stages[0][1] / stages[-1][1], factors)
+
+
+LOOPS = {
+    "graphs-or-overlap": "graphs that are waited for",
+    "late-sampling": "sampling launched late",
+    "multi-step": "rounds of steps",
+    "forward-thread": "a second thread that launches",
+    "output-thread": "a second thread for results",
+}
+"""What the loop of a preset does to a step that otherwise runs ahead."""
+
+
+def _overlapped(run: ServingRun, mode: str) -> list[tuple[str, Fraction]]:
+    """From one thread that runs ahead, with nothing to compute before the sampling, to the preset's own overlap."""
+    engine = run.engine
+    ahead = engine.overlap.model_copy(update={"loop": "run-ahead"})
+    plain = engine.host.model_copy(update={"mask": None})
+    simple = replace(run, engine=engine.model_copy(update={"overlap": ahead, "host": plain}))
+    stages = [
+        ("hidden host work", step_time(replace(simple, free_slots=True), mode)),
+        ("FutureMap kernels", step_time(simple, mode)),
+    ]
+    if engine.host.mask is not None:
+        masked = replace(run, engine=engine.model_copy(update={"overlap": ahead}))
+        cause = "overlap off for masks" if engine.overlap.masks == "serial" else "sampling that waits for masks"
+        stages.append((cause, step_time(masked, mode)))
+        if engine.overlap.masks != "in-loop":
+            return stages  # whatever the loop, it gives way to the rule for masks
+    if engine.overlap.loop != "run-ahead":
+        if engine.overlap.host_threads > 1:
+            free = replace(run, constants=replace(run.constants, gil_handoff=0, other_thread_call=0))
+            stages.append((LOOPS[engine.overlap.loop], step_time(free, mode)))
+            stages.append(("the lock between the threads", step_time(run, mode)))
+        else:
+            stages.append((LOOPS[engine.overlap.loop], step_time(run, mode)))
+    return stages
 
 
 def _exact(run: ServingRun) -> tuple[int, ...]:
@@ -103,8 +139,7 @@ def break_evens(run: ServingRun, modes: tuple[str, ...]) -> list[BreakEven]:
         found.append(_batch_limit(short, "overlap", "serial-eager", "overlap-eager"))
     if {"serial-eager", "serial-graph"} <= set(modes):
         found.append(_batch_limit(short, "graphs", "serial-eager", "serial-graph"))
-        if not run.runs_eager:
-            found.append(_host_that_equals_graphs(short))
+        found.append(_missing_bucket(short) if run.runs_eager else _host_that_equals_graphs(short))
     return found
 
 
@@ -135,6 +170,13 @@ def _batch_limit(run: ServingRun, what: str, without: str, with_it: str) -> Brea
     limit = _search(high, min(high * 2, largest), pays)
     reason = ", the largest bucket" if limit == run.buckets[-1] else ""
     return BreakEven(f"{what}_batch", limit, f"{what} {verb} paying above batch {limit}{reason}")
+
+
+def _missing_bucket(run: ServingRun) -> BreakEven:
+    """What a graph of exactly the batch's size would gain, where none was captured for it."""
+    gain = step_time(run, "serial-eager") / step_time(replace(run, buckets=_exact(run)), "serial-graph")
+    text = f"a graph of {run.scenario.workload.batch} rows would be {float(gain):.2f}x, but none is captured"
+    return BreakEven("missing_bucket", float(gain), text)
 
 
 def _search(low: int, high: int, holds: Callable[[int], bool]) -> int:

@@ -91,14 +91,16 @@ def test_a_batch_beyond_the_search_that_still_pays_is_not_said_to_be_the_limit()
 
 def test_a_batch_that_does_not_pay_is_searched_downwards() -> None:
     run = ServingRun.of(tiny("engine.buckets=[1, 2, 4]", batch=8))
-    (found,) = break_evens(run, ("serial-eager", "serial-graph"))
+    found, missing = break_evens(run, ("serial-eager", "serial-graph"))
+    assert missing.name == "missing_bucket"
+    assert missing.text == f"a graph of 8 rows would be {missing.value:.2f}x, but none is captured"
     assert found.text == "graphs stop paying above batch 4"
 
 
 def test_a_batch_above_the_largest_bucket_gains_nothing_from_graphs() -> None:
     run = ServingRun.of(tiny("engine.buckets=[1, 2, 4]", batch=8))
     (found,) = waterfall(run, "serial-eager", "serial-graph").factors
-    assert (found.cause, found.gain) == ("graphs that no bucket is large enough for", 1)
+    assert (found.cause, found.gain) == ("graphs that no bucket fits", 1)
 
 
 @pytest.mark.parametrize("tokens", range(1, 8))
