@@ -1,57 +1,141 @@
-"""What is run at random, and what is asked of it: one function an attack, each raising ``BrokenError``."""
+"""What is run at random, and what is asked of it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
 import numpy as np
 
-from sim.check.invariant import BrokenError, Evidence, Violation
+from sim.check.invariant import BrokenError, Violation
 from sim.check.programs import PROGRAMS
-from sim.check.strategies.programs import FRAMEWORK, Program, loop
 from sim.check.timelines import TIMELINES
+from sim.check.watch import PATIENCE, Watch
 from sim.check.witness import Witness
+from sim.check.world import World
+from sim.effects import Loop, Source
 from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
-from sim.program.constants import Constants
-from sim.timeline.spans import Timeline
+from sim.program.lowering import decode_graph
+from sim.serving.batch import Batch
+from sim.serving.policies import Policy
+from sim.studies.serving import ServingRun
+from sim.timeline.spans import Recorder, Timeline
+
+MachineName = Literal["fast", "reference"]
+MakePolicy = Callable[[], Policy]
+CRASHES = (ValueError, LookupError, TypeError, AttributeError, AssertionError, RuntimeError, ArithmeticError)
+"""What a scheduler or a policy may raise when it has lost its books."""
 
 
-def run_program(program: Program, constants: Constants) -> Evidence:
-    """A program on the reference machine, watched."""
-    costs, witness = HostCosts(constants, FRAMEWORK), Witness()
-    return witness.evidence(Machine(costs).run({"host": witness.loop("host", loop(program))}), costs)
+@dataclass(frozen=True)
+class Broken:
+    """What a run broke, its batches, and its timeline up to there."""
+
+    violations: tuple[Violation, ...]
+    timeline: Timeline
+    batches: tuple[Batch, ...]
 
 
-def attack_machine(program: Program, constants: Constants) -> None:
-    """A program on the reference machine breaks no invariant; again, and on the fast machine, it gives the same."""
-    evidence = run_program(program, constants)
+def attack_machine(threads: Callable[[], Mapping[str, Loop[Any]]], costs: HostCosts) -> None:
+    """Loops of operations break no invariant on the reference; again, and on the fast machine, they give the same.
+
+    Raises ``BrokenError`` otherwise.
+    """
+    witness = Witness()
+    first = Machine(costs).run({name: witness.loop(name, loop) for name, loop in threads().items()})
+    evidence = witness.evidence(first, costs)
     TIMELINES.hold(evidence)
     PROGRAMS.hold(evidence)
-    costs = HostCosts(constants, FRAMEWORK)
-    same("determinism", evidence.timeline, Machine(costs).run({"host": loop(program)}))
+    same("determinism", first, Machine(costs).run(threads()))
     try:
-        fast = FastMachine(costs).run({"host": loop(program)})
+        fast = FastMachine(costs).run(threads())
     except OutsideError:
         return
-    same("machines-agree", evidence.timeline, fast)
+    same("machines-agree", first, fast)
+
+
+def attack_server(
+    run: ServingRun,
+    mode: str,
+    source: Source,
+    policy: MakePolicy | None = None,
+    machine: MachineName = "reference",
+    patience: int | None = PATIENCE,
+) -> Broken | None:
+    """Serve requests under watch; None when every invariant held from the first request to the last.
+
+    ``policy`` makes the policy that plans the steps, the engine's own where there is none. Raises ``OutsideError`` for
+    a run that the fast machine refuses.
+    """
+    server = run.server(mode)
+    if policy is not None:
+        server.scheduler.policy = policy()
+    watch = Watch(server, patience)
+    witness = Witness(run.lowering())
+    costs = run.costs()
+    warm = [decode_graph(bucket) for bucket in run.buckets]
+    running: Any = (Machine if machine == "reference" else FastMachine)(costs, witness.lower)
+    threads = {name: witness.loop(name, loop) for name, loop in run.threads(mode, watch).items()}
+    timeline: Timeline | None = None
+    try:
+        timeline = running.run(threads, source, warm=warm)
+        watch.at_rest()
+        evidence = witness.evidence(timeline, costs, warm)
+        TIMELINES.hold(evidence)
+        PROGRAMS.hold(evidence)
+    except BrokenError as error:
+        violations = error.violations
+    except OutsideError:
+        raise
+    except CRASHES as error:
+        violations = (Violation("no-exception", f"{type(error).__name__}: {error}"),)
+    else:
+        return None
+    if timeline is None:
+        recorder: Recorder = getattr(running, "recorder", None) or Recorder()
+        timeline = recorder.timeline()
+    return Broken(violations, timeline, tuple(watch.batches))
+
+
+def attack_world(
+    world: World, policy: MakePolicy | None = None, machine: MachineName = "reference", patience: int | None = PATIENCE
+) -> Broken | None:
+    """Serve a world under watch."""
+    return attack_server(world.serving(), world.mode, world.source(), policy, machine, patience)
+
+
+def attack_again(world: World) -> None:
+    """A world served twice gives the same, and so does the fast machine. Raises ``BrokenError`` otherwise."""
+    run = world.serving()
+
+    def served(machine: Any) -> Timeline:
+        warm = [decode_graph(bucket) for bucket in run.buckets]
+        timeline: Timeline = machine.run(run.threads(world.mode, run.server(world.mode)), world.source(), warm=warm)
+        return timeline
+
+    reference = served(Machine(run.costs(), run.lowering()))
+    same("determinism", reference, served(Machine(run.costs(), run.lowering())))
+    try:
+        fast = served(FastMachine(run.costs(), run.lowering()))
+    except OutsideError:
+        return
+    same("machines-agree", reference, fast)
 
 
 def same(invariant: str, one: Timeline, other: Timeline) -> None:
     """Raise ``BrokenError`` unless two timelines are equal to the nanosecond."""
-    if (one.tracks, one.names, one.deliveries, one.served) == (
-        other.tracks,
-        other.names,
-        other.deliveries,
-        other.served,
-    ):
+    heads = [(t.tracks, t.names, t.deliveries, t.served) for t in (one, other)]
+    spans: tuple[int, ...] = ()
+    sentence = "two runs of the same differ in their tracks, names, deliveries or requests"
+    if heads[0] == heads[1]:
         if np.array_equal(one.table, other.table):
             return
         shared = min(len(one.table), len(other.table))
         at = int(np.append((one.table[:shared] != other.table[:shared]).any(axis=1), values=True).argmax())
         rows = [t.table[at].tolist() if at < len(t.table) else "nothing" for t in (one, other)]
-        spans: tuple[int, ...] = (at,)
-        sentence = f"span {at} is {rows[0]} in one run and {rows[1]} in the other"
-    else:
-        sentence, spans = "two runs of the same differ in their tracks, names, deliveries or requests", ()
+        spans, sentence = (at,), f"span {at} is {rows[0]} in one run and {rows[1]} in the other"
     raise BrokenError([Violation(invariant, sentence, spans)])

@@ -30,8 +30,12 @@ class BrokenError(AssertionError):
     """A run broke an invariant; ``violations`` has one or more."""
 
     def __init__(self, violations: Sequence[Violation]) -> None:
-        super().__init__("\n".join(map(str, violations)))
+        super().__init__(violations)  # a process of SimPy raises a copy of what ended it, made from its arguments
         self.violations = tuple(violations)
+
+    def __str__(self) -> str:
+        """A line for each violation."""
+        return "\n".join(map(str, self.violations))
 
 
 @dataclass(frozen=True, slots=True)

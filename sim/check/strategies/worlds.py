@@ -1,0 +1,60 @@
+"""Worlds of a server at random: requests, knobs, buckets, and costs with their extremes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from hypothesis import strategies as st
+
+from sim.check.world import Asked, World
+
+MODES = ("serial-eager", "overlap-eager", "overlap-graph", "serial-graph")
+BLOCK = 16
+MOST = 40
+"""Prompt tokens at most, so that a handful of requests fill a small cache."""
+
+
+def arrivals() -> st.SearchStrategy[int]:
+    """Microseconds: bursts and ties, and steps' lengths apart."""
+    return st.one_of(st.sampled_from((0, 0, 100, 200, 1000)), st.integers(0, 3000))
+
+
+def requests(most: int = 8) -> st.SearchStrategy[tuple[Asked, ...]]:
+    """A few requests, long and short."""
+    one = st.builds(Asked, arrivals(), st.one_of(st.integers(1, 6), st.integers(1, MOST)), st.integers(1, 8))
+    return st.lists(one, min_size=1, max_size=most).map(tuple)
+
+
+def bucket_lists() -> st.SearchStrategy[list[int]]:
+    """Captured batch sizes: dense, sparse, and too small for most batches."""
+    return st.sets(st.integers(1, 9), min_size=1, max_size=4).map(sorted)
+
+
+@st.composite
+def engines(draw: st.DrawFn) -> dict[str, Any]:
+    """Knobs of an engine, each often left as the preset has it; every request of ``requests`` fits into the cache."""
+    smallest = -(-(MOST + 8 + 1) // BLOCK)
+    drawn = {
+        "max_batch": draw(st.one_of(st.none(), st.integers(1, 5))),
+        "token_budget": draw(st.sampled_from((None, 1, 16, 50))),
+        "kv_blocks": draw(st.one_of(st.none(), st.integers(smallest, 3 * smallest))),
+        "future_map": draw(st.sampled_from((None, "ring", "request-slot"))),
+        "late_stop_length": draw(st.sampled_from((None, True))),
+        "buckets": draw(st.one_of(st.none(), bucket_lists())),
+    }
+    return {name: value for name, value in drawn.items() if value is not None}
+
+
+@st.composite
+def worlds(draw: st.DrawFn) -> World:
+    """Any world; most are device-bound timers, some a tiny model with all its kernels, some cost nothing at all."""
+    return World(
+        draw(requests()),
+        draw(st.sampled_from(MODES)),
+        draw(st.sampled_from((None, None, 8, 3))),
+        draw(engines()),
+        draw(st.sampled_from((100, 0, 10))),
+        draw(st.sampled_from((0, 10))),
+        draw(st.sampled_from((0, 50, 300))),
+        draw(st.sampled_from((False, False, False, True))),
+    )

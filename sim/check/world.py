@@ -1,0 +1,142 @@
+"""A serving scenario small enough to be understood: what schedulers are attacked with, and what failures shrink to."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from scenarios.loader import load_engine, load_model, load_profile
+from scenarios.scenario import Serving
+from sim.program.constants import Constants
+from sim.serving.request import Request
+from sim.serving.source import RequestSource
+from sim.studies.serving import ServingRun
+from sim.timeline.chrome import replacing
+
+US = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A request as its client sees it: arrival in microseconds, tokens of the prompt, and tokens until it ends."""
+
+    arrival: int
+    context: int
+    tokens: int
+
+
+@dataclass(frozen=True)
+class World:
+    """Requests, and the server that they come to.
+
+    Every request ends by length at its ``tokens``; with a ``limit``, clients ask for so many tokens at most, and those
+    that want fewer end by a stop token that the scheduler does not foresee. ``engine`` overrides the preset's knobs, as
+    the table of a scenario does; ``step`` and ``row`` are device time of a step and of each of its rows, ``host`` is
+    host time in each schedule, all in microseconds. With ``layers`` a tiny model runs in place of the timer.
+    """
+
+    requests: tuple[Asked, ...]
+    mode: str = "serial-eager"
+    limit: int | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    step: int = 100
+    row: int = 0
+    host: int = 0
+    layers: bool = False
+
+    def serving(self) -> ServingRun:
+        """The run that ``write`` writes the scenario of, but for its requests."""
+        tree = self._tree() | {"workload": {"rate": "1/s", "requests": 1, "context": 1, "output_tokens": 1}}
+        scenario = Serving.model_validate(tree)
+        engine = scenario.engine.applied_to(load_engine(scenario.engine.preset))
+        profile = _profile()
+        model = _tiny() if isinstance(scenario.model, str) else scenario.model
+        return ServingRun(
+            "world", scenario, model, profile, engine, Constants.of(profile), engine.buckets, scenario.host.scale
+        )
+
+    def source(self) -> RequestSource:
+        """The requests in order of arrival, and who stops when."""
+        requests, stops = [], {}
+        for number, asked in enumerate(sorted(self.requests, key=lambda r: r.arrival)):
+            longest = asked.tokens
+            if self.limit is not None:
+                longest = min(longest, self.limit)
+                if longest < self.limit:
+                    stops[number], longest = longest, self.limit
+            arrival = (asked.arrival - min(r.arrival for r in self.requests)) * US
+            requests.append(Request(number, asked.context, longest, arrival))
+        return RequestSource(requests, stops)
+
+    def write(self, path: Path, remark: str) -> Path:
+        """Write the scenario, and beside it the trace of its requests; returns the trace's path."""
+        trace = path.with_suffix(".csv")
+        workload: dict[str, Any] = {"trace": trace.name}
+        if self.limit is not None:
+            workload |= {"max_tokens": self.limit, "stop_share": 1.0}
+        tree = self._tree() | {"workload": workload}
+        with replacing(trace) as temporary:
+            rows = [
+                f"{datetime(2000, 1, 1) + timedelta(microseconds=r.arrival)},{r.context},{r.tokens}"  # noqa: DTZ001
+                for r in sorted(self.requests, key=lambda r: r.arrival)
+            ]
+            temporary.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n", encoding="utf-8")
+        with replacing(path) as temporary:
+            lines = [*(f"# {line}" for line in remark.splitlines()), *_toml(tree)]
+            temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        return trace
+
+    def __str__(self) -> str:
+        """In a few lines, as one would tell it."""
+        asked = sorted(self.requests, key=lambda r: r.arrival)
+        lines = [
+            f"request {i}: at {r.arrival} us, {r.context} prompt and {r.tokens} output tokens"
+            for i, r in enumerate(asked)
+        ]
+        knobs = ", ".join(f"{name} = {_value(value)}" for name, value in self.engine.items())
+        return "\n".join([*lines, f"mode {self.mode}" + (f", {knobs}" if knobs else "")])
+
+    def _tree(self) -> dict[str, Any]:
+        zero = {"base": "0ns", "per_row": "0ns", "per_token": "0ns"}
+        schedule = zero | {"base": f"{self.host}us"}
+        host = {"receive": zero, "schedule": schedule, "prepare": zero, "process": zero}
+        timer = {"kind": "timer", "step": f"{self.step}us", "per_row": f"{self.row}us"}
+        return {
+            "kind": "serving",
+            "title": "The smallest world that breaks it",
+            "model": "tiny" if self.layers else timer,
+            "engine": {"modes": [self.mode], **self.engine, "host": host},
+        }
+
+
+def _toml(tree: Mapping[str, Any]) -> list[str]:
+    """A tree as TOML, tables of the top as tables and those in them in one line."""
+    plain = [f"{key} = {_value(value)}" for key, value in tree.items() if key not in ("workload", "engine")]
+    tables = [
+        ["", f"[{name}]", *(f"{key} = {_value(value)}" for key, value in tree[name].items())]
+        for name in ("workload", "engine")
+    ]
+    return [*plain, *(line for table in tables for line in table)]
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(map(_value, value)) + "]"
+    return json.dumps(value)
+
+
+@lru_cache(maxsize=1)
+def _profile() -> Any:
+    return load_profile("nvidia-h200")
+
+
+@lru_cache(maxsize=1)
+def _tiny() -> Any:
+    return load_model("tiny")

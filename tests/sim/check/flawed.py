@@ -1,0 +1,37 @@
+"""Policies with one mistake each, as one makes them."""
+
+from __future__ import annotations
+
+from sim.serving.policies import Budget, Plan, Queues, prefill_first
+from sim.serving.request import Request
+
+
+def newest_first(queues: Queues, budget: Budget) -> Plan:
+    """Whoever has just come goes first: under a flood the oldest waits for ever."""
+    for request in (*queues.partial, *reversed(queues.waiting)):
+        holds = request in queues.partial
+        if holds or (budget.rows > 0 and queues.blocks(request) <= budget.blocks):
+            left = queues.left(request)
+            return Plan(((request, min(left, budget.tokens) if budget.chunked else left),), decode=False)
+    return Plan()
+
+
+def over_budget(queues: Queues, budget: Budget) -> Plan:
+    """Counts the tokens of its prompts, but not those of the request that it adds last."""
+    chosen: list[tuple[Request, int]] = []
+    tokens, rows, blocks = 0, budget.rows, budget.blocks
+    for request in queues.waiting:
+        if tokens > budget.tokens or rows < 1 or queues.blocks(request) > blocks:
+            break
+        chosen.append((request, queues.left(request)))
+        tokens, rows, blocks = tokens + queues.left(request), rows - 1, blocks - queues.blocks(request)
+    return Plan(tuple(chosen), decode=not chosen) if not queues.partial else prefill_first(queues, budget)
+
+
+class Picky:
+    """Waits for a full batch of two: the last request waits for ever."""
+
+    def __call__(self, queues: Queues, budget: Budget) -> Plan:
+        if len(queues.waiting) < 2 and not queues.partial:
+            return Plan()
+        return prefill_first(queues, budget)
