@@ -11,7 +11,7 @@ from importlib import import_module
 from sim.verbs import BAD_INPUT, DONE, INTERRUPTED
 from sim.verbs.parsing import Parser
 
-VERBS = ("list", "run", "breakdown", "buckets", "sweep", "validate", "calibrate", "doctor", "capture")
+VERBS = ("list", "run", "breakdown", "buckets", "chapter", "sweep", "validate", "calibrate", "doctor", "capture")
 """Modules of ``sim.verbs``, in the order of the help text."""
 
 

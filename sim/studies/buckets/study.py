@@ -12,8 +12,8 @@ from scenarios.model import ModelShape
 from sim.serving.buckets import Buckets
 from sim.studies.buckets.choice import Choice, choose, total_ns
 from sim.studies.buckets.memory import GraphMemory
-from sim.studies.buckets.prices import StepPrices
 from sim.studies.serving import ServingRun
+from sim.studies.step_prices import StepPrices
 from sim.timeline.latency import Latencies
 from sim.timeline.spans import Timeline
 

@@ -1,4 +1,4 @@
-"""What a decode step takes by its rows and its bucket, for choosing a list; a list is judged by simulating it."""
+"""What a decode step takes by its rows and its bucket, added up rather than simulated."""
 
 from __future__ import annotations
 
@@ -16,12 +16,29 @@ from sim.studies.serving import ServingRun
 GRAIN = 4
 
 
+@dataclass(frozen=True, slots=True)
+class StepParts:
+    """Nanoseconds of one step: the server's own ``work``, its ``launches``, and the forward stream's ``device`` work.
+
+    ``device`` includes the gaps between kernels that no host is to blame for.
+    """
+
+    work: int
+    launches: int
+    device: int
+
+    @property
+    def host(self) -> int:
+        """All that the host does."""
+        return self.work + self.launches
+
+
 @dataclass
 class StepPrices:
-    """Steps of a run's model whose rows attend to ``context`` tokens each, in one mode's loop.
+    """Decode steps of a run's model whose rows attend to ``context`` tokens each, in one mode's loop.
 
     Under overlap a step is as long as its device work or its host's, whichever is longer; a serial one is the host's
-    own work and then the launches or the device's work. Left out: latencies and wake-ups, which all lists pay alike.
+    own work and then the launches or the device's work. Left out: latencies and wake-ups.
     """
 
     run: ServingRun
@@ -52,19 +69,24 @@ class StepPrices:
         """Kernels of a graph."""
         return max(num_kernels([op]) for _, ops in self._pieces(1, 1) for op in ops if isinstance(op, Replay))
 
+    def parts(self, rows: int, bucket: int | None) -> StepParts:
+        """What a step is made of; without a bucket it is launched kernel by kernel."""
+        costs, pieces = self._costs, self._pieces(rows, bucket)
+        return StepParts(
+            work=sum(costs.work_ns(name, rows, rows) for name in ("receive", "schedule", "prepare", "process")),
+            launches=sum(costs.call(op).ns for _, ops in pieces for op in ops),
+            device=sum(self._on_device(op) for stream, ops in pieces if stream == FORWARD for op in ops),
+        )
+
     def _step(self, rows: int, bucket: int | None) -> int:
         key = rows, bucket
         if key not in self._known:
-            self._known[key] = self._priced(rows, bucket)
+            found = self.parts(rows, bucket)
+            if self.mode.startswith("overlap"):
+                self._known[key] = max(found.host, found.device)
+            else:
+                self._known[key] = found.work + max(found.launches, found.device)
         return self._known[key]
-
-    def _priced(self, rows: int, bucket: int | None) -> int:
-        costs, pieces = self._costs, self._pieces(rows, bucket)
-        work = sum(costs.work_ns(name, rows, rows) for name in ("receive", "schedule", "prepare", "process"))
-        launches = sum(costs.call(op).ns for _, ops in pieces for op in ops)
-        device = sum(self._on_device(op) for stream, ops in pieces if stream == FORWARD for op in ops)
-        overlap = self.mode.startswith("overlap")
-        return max(work + launches, device) if overlap else work + max(launches, device)
 
     def _on_device(self, op: Op) -> int:
         constants = self.run.constants

@@ -1,0 +1,77 @@
+"""A claim of the chapter, and what became of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from sim.studies.chapter.lab import Lab
+
+
+class Verdict(Enum):
+    """What prediction and measurement say of a claim."""
+
+    HOLDS = "holds"
+    IN_PART = "in part"
+    FAILS = "does not hold"
+
+    @classmethod
+    def of(cls, truths: Mapping[str, bool] | list[bool]) -> Verdict:
+        """Of several cases: holds for all, for some, or for none."""
+        found = list(truths.values()) if isinstance(truths, Mapping) else truths
+        return cls.HOLDS if all(found) else cls.IN_PART if any(found) else cls.FAILS
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A claim's prediction in words and numbers, the measurement beside it ("" where there is none) and the verdict.
+
+    ``numbers`` holds what the words are made of, in the units that their names end with. ``error`` is how far the
+    prediction is off at most, as a share, where the same things were measured. ``shown`` are lines for
+    the guide, more than fits a table.
+    """
+
+    predicted: str
+    verdict: Verdict
+    because: str
+    measured: str = ""
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    error: float | None = None
+    shown: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """What the chapter says under one of its headings, a command that shows it, and how it is looked into."""
+
+    name: str
+    section: str
+    says: str
+    command: str
+    look: Callable[[Lab], Finding]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """A claim and its finding."""
+
+    claim: Claim
+    finding: Finding
+
+    def as_json(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        found = self.finding
+        return {
+            "name": self.claim.name,
+            "section": self.claim.section,
+            "claim": self.claim.says,
+            "command": self.claim.command,
+            "predicted": found.predicted,
+            "measured": found.measured or None,
+            "error": None if found.error is None else round(found.error, 4),
+            "verdict": found.verdict.value,
+            "because": found.because,
+            "numbers": dict(found.numbers),
+        }

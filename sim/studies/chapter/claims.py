@@ -1,0 +1,8 @@
+"""All claims, in the chapter's order."""
+
+from __future__ import annotations
+
+from sim.studies.chapter import exercises, overhead
+from sim.studies.chapter.claim import Claim
+
+CLAIMS: tuple[Claim, ...] = (*overhead.CLAIMS, *exercises.CLAIMS)

@@ -1,0 +1,48 @@
+"""The claims table as ``chapter`` prints it."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from sim.studies.chapter.claim import Outcome, Verdict
+
+STYLES = {Verdict.HOLDS: "green", Verdict.IN_PART: "yellow", Verdict.FAILS: "red"}
+
+
+def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
+    """A row a claim, section by section, and how many hold."""
+    table = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 1, 0))
+    for name, ratio in (("claim", 4), ("predicted", 5), ("measured", 4)):
+        table.add_column(name, ratio=ratio)
+    table.add_column("verdict", no_wrap=True)
+    section = ""
+    for outcome in outcomes:
+        claim, found = outcome.claim, outcome.finding
+        if claim.section != section:
+            section = claim.section
+            table.add_row(Text(section, style="bold"))
+        said = Text(claim.says).append(f"\n$ {claim.command}", style="dim")
+        predicted = Text(found.predicted).append(f"\n{found.because}", style="dim")
+        table.add_row(said, predicted, measured_words(outcome), Text(found.verdict.value, style=STYLES[found.verdict]))
+    console.print(table)
+    console.print(tally(outcomes), highlight=False)
+
+
+def measured_words(outcome: Outcome) -> str:
+    """The measurement, and how far the prediction is off."""
+    found = outcome.finding
+    if not found.measured:
+        return "-"
+    return found.measured + (f" (predictions within {found.error:.0%})" if found.error is not None else "")
+
+
+def tally(outcomes: Iterable[Outcome]) -> str:
+    """How many claims hold."""
+    counts = Counter(outcome.finding.verdict for outcome in outcomes)
+    told = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict)
+    return f"{counts.total()} claims: {told}"

@@ -1,0 +1,31 @@
+"""Numbers as the claims' sentences write them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from sim.studies.table import time
+from sim.studies.validation.shipped import MeasuredScenario
+
+
+def listed(items: Mapping[str, str] | Iterable[str]) -> str:
+    """Such as ``0.6B 2.48 ms, 8B 5.68 ms``."""
+    if isinstance(items, Mapping):
+        return ", ".join(f"{name} {value}" for name, value in items.items())
+    return ", ".join(items)
+
+
+def span(values: Iterable[float], unit: str = "x", digits: int = 2) -> str:
+    """From the least to the most, such as ``1.02 to 1.39x``."""
+    found = [f"{value:.{digits}f}" for value in values]
+    low, high = min(found, key=float), max(found, key=float)
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+
+
+def beside(predicted: Mapping[str, float], measured: MeasuredScenario | None) -> tuple[str, float | None]:
+    """What was measured of some modes (predictions in microseconds), and the largest error; "" where nothing was."""
+    found = {mode: measured.modes[mode].us for mode in predicted if measured and mode in measured.modes}
+    if not found:
+        return "", None
+    told = listed({mode: time(us) for mode, us in found.items()})
+    return told, max(abs(predicted[mode] / us - 1) for mode, us in found.items())

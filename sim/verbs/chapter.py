@@ -1,0 +1,63 @@
+"""``overlapsim chapter``: every claim of the textbook chapter, predicted and measured."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from sim.verbs import DONE
+from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+
+EXAMPLES = """\
+examples:
+  overlapsim chapter
+  overlapsim chapter small-batches hierarchy
+  overlapsim chapter --json
+
+Each claim has a command that shows more of it, what is predicted for today's profile, what the shipped results hold as
+measured, and a verdict that follows from the numbers.
+"""
+
+
+def add(verbs: Verbs) -> None:
+    """Add the verb's options."""
+    verb = add_verb(
+        verbs, "chapter", "check a textbook chapter on graphs and overlap, claim by claim", chapter, EXAMPLES
+    )
+    verb.add_argument("claims", nargs="*", metavar="CLAIM", help="only these (default: all; --names lists them)")
+    verb.add_argument("--names", action="store_true", help="list the claims' names and leave")
+    verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
+
+
+def chapter(arguments: argparse.Namespace) -> int:
+    """Look into the claims and print what became of them."""
+    from rich.console import Console
+
+    from scenarios.errors import Problem, ScenarioError, nearest
+    from sim.studies.chapter.claim import Outcome
+    from sim.studies.chapter.claims import CLAIMS
+    from sim.studies.chapter.lab import Lab
+    from sim.studies.chapter.report import print_outcomes
+    from sim.studies.report import Printer
+
+    names = [claim.name for claim in CLAIMS]
+    strangers = [name for name in arguments.claims if name not in names]
+    if strangers:
+        problems = [Problem(name, "", f"no such claim, expected one of {nearest(name, names)}") for name in strangers]
+        raise ScenarioError(problems)
+    if arguments.names:
+        with reader_may_leave():
+            print("\n".join(f"{claim.name}  {claim.says}" for claim in CLAIMS))
+        return DONE
+    with Console(stderr=True).status("chapter") as status:
+        lab = Lab(lambda what: status.update(f"chapter: {what}"))
+        wanted = [claim for claim in CLAIMS if not arguments.claims or claim.name in arguments.claims]
+        outcomes = [Outcome(claim, claim.look(lab)) for claim in wanted]
+    with reader_may_leave():
+        if arguments.json:
+            import json
+
+            print(json.dumps({"claims": [outcome.as_json() for outcome in outcomes]}, indent=2), flush=True)
+        else:
+            print_outcomes(Printer(width=None if sys.stdout.isatty() else 120), outcomes)
+    return DONE

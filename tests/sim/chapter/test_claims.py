@@ -1,0 +1,98 @@
+"""The chapter's claims: each is looked into by runs, and its verdict follows from their numbers."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from functools import cache
+
+import pytest
+
+from sim.cli import main, parser
+from sim.studies.chapter.claim import Finding, Verdict
+from sim.studies.chapter.claims import CLAIMS
+from sim.studies.chapter.exercises import hierarchy
+from sim.studies.chapter.lab import Lab
+from sim.studies.chapter.overhead import crossover, step_parts
+from sim.studies.step_prices import StepPrices
+
+BY_NAME = {claim.name: claim for claim in CLAIMS}
+lab = cache(Lab)
+"""One for all tests: what several claims ask for is run once."""
+
+
+@cache
+def finding(name: str) -> Finding:
+    return BY_NAME[name].look(lab())
+
+
+def test_verdicts_are_for_all_for_some_or_for_none() -> None:
+    assert [Verdict.of(cases) for cases in ([True, True], [True, False], {"a": False})] == [
+        Verdict.HOLDS, Verdict.IN_PART, Verdict.FAILS,
+    ]  # fmt: skip
+
+
+def test_names_are_unique_and_every_command_can_be_typed() -> None:
+    assert len(BY_NAME) == len(CLAIMS)
+    for claim in CLAIMS:
+        name, *words = shlex.split(claim.command)
+        assert name == "overlapsim"
+        parser().parse_args(words)
+
+
+@pytest.mark.parametrize("claim", CLAIMS, ids=lambda claim: claim.name)
+def test_every_claim_has_a_prediction_and_a_reason(claim: object) -> None:
+    found = finding(claim.name)  # type: ignore[attr-defined]
+    assert found.predicted
+    assert found.because
+    assert found.numbers
+    assert (found.error is None) or found.measured
+
+
+def test_at_the_crossover_the_host_takes_longer_and_a_row_later_it_does_not() -> None:
+    batch = crossover(lab(), "llama-3.2-1b", "lean")
+    at, above = (step_parts(lab(), "llama-3.2-1b", "lean", rows) for rows in (batch, batch + 1))
+    assert at.host >= at.device
+    assert above.host < above.device
+    assert finding("small-batches").numbers["lean llama-3.2-1b"] == batch
+
+
+def test_a_serial_steps_parts_are_what_a_simulated_step_shows() -> None:
+    run = lab().run("scheduling-overhead")
+    parts = StepPrices(run, "serial-eager", context=512 + 16).parts(16, None)
+    modes = lab().modes("scheduling-overhead", "workload.output_tokens=32")["serial-eager"]
+    launched = modes["host"]["launch"]
+    assert launched == pytest.approx(parts.launches / 1000, rel=0.01)
+    assert sum(modes["host"][p] for p in ("schedule", "prepare", "process")) == pytest.approx(
+        parts.work / 1000, rel=0.01
+    )
+
+
+def test_the_hierarchy_is_in_its_order_on_an_engine_that_launches_kernel_by_kernel() -> None:
+    found = hierarchy(lab(), "decode-qwen3-0.6b", "engine.preset=pytorch")
+    assert list(found) == ["replay", "overlapped", "normal", "naive"]
+    assert list(found.values()) == sorted(found.values())
+    assert found["replay"] < 10
+    assert 1_000 < found["normal"] < found["naive"]
+
+
+def test_exercise_three_gains_what_hiding_the_host_behind_the_device_can() -> None:
+    assert finding("sleeping-batches").numbers["gain"] == pytest.approx((10 + 6) / 10, rel=0.01)
+
+
+def test_the_command_prints_a_row_a_claim_and_counts_verdicts(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chapter", "sleeping-batches"]) == 0
+    printed = capsys.readouterr().out
+    assert "Exercise 3" in printed
+    assert printed.splitlines()[-1] == "1 claims: 1 holds, 0 in part, 0 does not hold"
+    assert main(["chapter", "sleeping-batches", "--json"]) == 0
+    (row,) = json.loads(capsys.readouterr().out)["claims"]
+    assert row["verdict"] == "holds"
+    assert row["command"] == "overlapsim run sleep-overlap"
+    assert main(["chapter", "--names"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == len(CLAIMS)
+
+
+def test_a_claim_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["chapter", "hierarhcy"]) == 2
+    assert capsys.readouterr().err == "overlapsim: hierarhcy: no such claim, expected one of 'hierarchy'\n"
