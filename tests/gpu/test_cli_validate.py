@@ -71,7 +71,7 @@ def test_json_holds_everything_that_is_printed(hardware: FakeHardware, capsys: p
     assert hardware.runs == []
     assert validate(*TIMERS, *ON, "--json") == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
-    assert list(found) == ["title", "provenance", "cases", "comparisons", "scores"]
+    assert list(found) == ["title", "provenance", "cases", "comparisons", "scores", "clients"]
     assert (
         found["provenance"]["command"]
         == "overlapsim validate sleep-overlap --set workload.output_tokens=12 --on emulated"
