@@ -11,8 +11,12 @@ from importlib import import_module
 from sim.verbs import BAD_INPUT, DONE, INTERRUPTED
 from sim.verbs.parsing import Parser
 
-VERBS = ("list", "run", "breakdown", "buckets", "chapter", "sweep", "validate", "calibrate", "doctor", "capture")
+VERBS = (
+    "list", "run", "from", "breakdown", "buckets", "chapter", "sweep", "validate", "calibrate", "doctor", "capture",
+)  # fmt: skip
 """Modules of ``sim.verbs``, in the order of the help text."""
+KEYWORDS = {"from": "from_launch_line"}
+"""Modules of verbs whose names no module can have."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -24,7 +28,7 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     for name in VERBS:
-        import_module(f"sim.verbs.{name}").add(verbs)
+        import_module(f"sim.verbs.{KEYWORDS.get(name, name)}").add(verbs)
     return top
 
 

@@ -16,7 +16,7 @@ KNOBS = {
     # host threads, steps in flight, loop, late rows on stop and length, copy back, future map, largest bucket
     "sglang-v0.4": (2, 2, "forward-thread", True, True, "forward", "ring", 160),
     "sglang-2025": (1, 2, "run-ahead", True, True, "forward", "ring", 256),
-    "sglang": (1, 2, "run-ahead", True, True, "separate", "request-slot", 512),
+    "sglang": (1, 2, "run-ahead", True, True, "separate", "request-slot", 256),
     "mini-sglang": (1, 2, "run-ahead", True, False, "forward", "request-slot", 256),
     "vllm-v0-multistep": (1, 8, "multi-step", True, True, "separate", "request-slot", 256),
     "vllm-v1-async": (2, 2, "output-thread", True, False, "separate", "request-slot", 512),

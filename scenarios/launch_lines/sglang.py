@@ -1,0 +1,55 @@
+"""`python -m sglang.launch_server`: defaults of SGLang's server_args.py, of 2025 and 2026."""
+
+from collections.abc import Sequence
+
+from scenarios.launch_lines.options import TIMELESS, Options, positive, share
+from scenarios.launch_lines.server import GIB, Server
+
+DEFAULT_ROWS = 2048
+"""SGLang derives its limit of running requests from the size of its cache, and takes no less than this."""
+BY_MEMORY = ((160, 16384, 512), (60, 8192, 256), (35, 4096, 32), (20, 2048, 24), (0, 2048, 8))
+"""Defaults of one GPU: from so many GiB on, the tokens of a chunk of prefill and the largest captured batch."""
+
+
+def read_sglang(words: Sequence[str], memory: int) -> Server:
+    """The server that SGLang's launcher starts with these words on a device of so much memory."""
+    options = Options((*TIMELESS, "--schedule-conservativeness"))
+    options.add_argument("--model-path", "--model", dest="model")
+    options.add_argument("--max-running-requests", type=positive)
+    options.add_argument("--chunked-prefill-size", type=positive)
+    options.add_argument("--mem-fraction-static", type=share)
+    options.add_argument("--tensor-parallel-size", "--tp-size", "--tp", type=positive, default=1)
+    options.add_argument("--data-parallel-size", "--dp-size", "--dp", type=positive, default=1)
+    options.add_argument("--disable-cuda-graph", action="store_true")
+    options.add_argument("--disable-cuda-graph-padding", action="store_true")
+    options.add_argument("--cuda-graph-max-bs", type=positive)
+    options.add_argument("--cuda-graph-bs", nargs="+", type=positive)
+    options.add_argument("--disable-overlap-schedule", action="store_true")
+    found, notes = options.read(words)
+    if found.tensor_parallel_size * found.data_parallel_size > 1:
+        options.error("found several GPUs, expected one: a launch line of one GPU can be read")
+    if found.model is None:
+        options.error("names no model; expected '--model-path MODEL'")
+    overlap, graphs = not found.disable_overlap_schedule, not found.disable_cuda_graph
+    server = Server(found.model, "sglang", overlap=overlap, graphs=graphs, notes=notes)
+    rows = found.max_running_requests
+    why = "--max-running-requests" if rows else "SGLang's smallest default, which grows with its cache"
+    server.set("max_batch", rows or DEFAULT_ROWS, why)
+    tokens = found.chunked_prefill_size
+    default, largest = next(sizes for least, *sizes in BY_MEMORY if memory >= least * GIB)
+    why = "--chunked-prefill-size" if tokens else "SGLang's default of --chunked-prefill-size on a GPU of this size"
+    server.set("token_budget", tokens or default, why)
+    if found.mem_fraction_static:
+        server.set("memory_share", found.mem_fraction_static, "--mem-fraction-static")
+    if found.disable_cuda_graph_padding:
+        server.set("pad_to_bucket", False, "--disable-cuda-graph-padding")
+    if graphs and found.cuda_graph_bs:
+        server.set("buckets", sorted(set(found.cuda_graph_bs)), "--cuda-graph-bs")
+    elif graphs:
+        largest = found.cuda_graph_max_bs or largest
+        why = "--cuda-graph-max-bs" if found.cuda_graph_max_bs else "SGLang's default for one GPU of this size"
+        sizes = [1, 2, 4, 8, 12, *range(16, 257, 8), *range(272, 512, 16), *range(512, largest + 1, 32)]
+        if found.disable_cuda_graph_padding:
+            sizes = list(range(1, largest + 1))
+        server.set("buckets", [size for size in sizes if size <= largest], f"captured up to {largest} rows: {why}")
+    return server
