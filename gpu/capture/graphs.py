@@ -33,8 +33,11 @@ class Graph(Protocol):
     def capture(self, call: Callable[[], Any]) -> Any:
         """Hold what the function does and return what it returned; raises ``CaptureError``."""
 
+    def launch(self) -> None:
+        """Do it again, on the same addresses."""
+
     def replay(self) -> None:
-        """Do it again, on the same addresses, and wait until it is done."""
+        """The same, and wait until it is done."""
 
 
 class CudaGraph:
@@ -61,8 +64,12 @@ class CudaGraph:
             raise CaptureError(first, error) from error
         return returned
 
-    def replay(self) -> None:
+    def launch(self) -> None:
         """One launch of the graph."""
+        self._graph.replay()
+
+    def replay(self) -> None:
+        """One launch, and its end."""
         self._graph.replay()
         torch.cuda.synchronize()
 
@@ -107,8 +114,12 @@ class Recording:
         except Exception as error:
             raise CaptureError(error, error) from error
 
-    @torch.no_grad()  # type: ignore[untyped-decorator]
     def replay(self) -> None:
+        """As ``launch``: what has been launched is done."""
+        self.launch()
+
+    @torch.no_grad()  # type: ignore[untyped-decorator]
+    def launch(self) -> None:
         """Run the operations, each into the tensors that it returned before."""
         for func, args, kwargs, returned in self._entries:
             fresh = tree_leaves(func(*args, **kwargs))

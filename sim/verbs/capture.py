@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim.verbs import DONE, NO
@@ -18,6 +19,8 @@ examples:
   overlapsim capture my_model:step --on cuda
   overlapsim capture model.py:forward --input "float32[8,1024]" --input "int64[8]<32000"
   overlapsim capture train.py:make_step --build --inputs batch
+  overlapsim capture --suite                    # dropout, optimizers, streams, ...: what an H200 gave
+  overlapsim capture --suite --on cuda --out capture.json
 
 FUNCTION is called with what the module's function inputs(seed, device) returns; other seeds must give other values of
 the same shapes. With --build, FUNCTION(device) is called first and returns the function to capture.
@@ -35,8 +38,10 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(
         verbs, "capture", "whether a graph can hold your function, or which line forbids it", capture, EXAMPLES
     )
-    verb.add_argument("target", metavar="MODULE:FUNCTION", help="a module or .py file, and a function in it")
-    verb.add_argument("--on", choices=("cpu", "cuda"), default="cpu", help="cuda: try it; cpu (the default): record it")
+    verb.add_argument("target", nargs="?", metavar="MODULE:FUNCTION", help="a module or .py file, and a function in it")
+    verb.add_argument("--on", choices=("cpu", "cuda"), help="cuda: try it; cpu (the default): record it")
+    verb.add_argument("--suite", action="store_true", help="what an H200 gave for all that is said to be forbidden")
+    verb.add_argument("--out", type=Path, metavar="FILE", help="with --suite --on: also write the results as JSON")
     inputs = verb.add_mutually_exclusive_group()
     inputs.add_argument(
         "--input", action="append", default=[], metavar="TYPE[SIZES]", help="an argument, such as float32[8,1024]"
@@ -52,17 +57,24 @@ def capture(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from gpu.availability import require_gpu, require_torch
+    from scenarios.errors import Problem, ScenarioError
 
-    if arguments.on == "cuda":
+    if (arguments.target is None) != arguments.suite:
+        raise ScenarioError([Problem("capture", "", "expected either MODULE:FUNCTION or --suite")])
+    on = arguments.on or "cpu"
+    if on == "cuda":
         require_gpu("--on cuda")
-    require_torch("capture")
+    if not arguments.suite or arguments.on:
+        require_torch("capture")
+    if arguments.suite:
+        return suite(arguments)
     from gpu.capture.attempt import attempt
     from gpu.capture.target import find_target
 
     with Console(stderr=True).status(f"{arguments.target}: importing") as status:
-        target = find_target(arguments.target, arguments.on, arguments.input, arguments.inputs, build=arguments.build)
+        target = find_target(arguments.target, on, arguments.input, arguments.inputs, build=arguments.build)
         status.update(f"{arguments.target}: trying")
-        report = attempt(target, arguments.on, arguments.seed)
+        report = attempt(target, on, arguments.seed)
     with reader_may_leave():
         if arguments.json:
             import json
@@ -73,6 +85,34 @@ def capture(arguments: argparse.Namespace) -> int:
 
             print_report(Printer(width=None if sys.stdout.isatty() else 120), report)
     return DONE if report.verdict == "captured" else NO
+
+
+def suite(arguments: argparse.Namespace) -> int:
+    """Show the shipped results of the suite, or run it here."""
+    import os
+
+    from rich.console import Console
+
+    from gpu.capture.shipped import shipped_results
+    from gpu.capture.tables import print_suite
+    from sim.studies.report import Printer
+
+    if arguments.on is None:
+        results = shipped_results()
+    else:
+        from gpu.capture.results import run_suite
+
+        with Console(stderr=True).status("suite") as status:
+            jobs = max(1, (os.cpu_count() or 2) // 2)
+            results = run_suite(arguments.on, arguments.out, jobs, lambda what: status.update(f"suite: {what}"))
+    with reader_may_leave():
+        if arguments.json:
+            import json
+
+            print(json.dumps(results, indent=2), flush=True)
+        else:
+            print_suite(Printer(width=None if sys.stdout.isatty() else 120), results)
+    return DONE
 
 
 def print_report(console: Printer, report: Report) -> None:

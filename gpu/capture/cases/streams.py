@@ -13,11 +13,26 @@ Function = Callable[..., Any]
 
 
 def default_stream(_device: str) -> Function:
+    default = torch.cuda.default_stream()
+
     def step(x: torch.Tensor) -> torch.Tensor:
         y = x * 2
-        with torch.cuda.stream(torch.cuda.default_stream()):
-            y.add_(1)  # here
+        default.wait_stream(torch.cuda.current_stream())  # here
+        with torch.cuda.stream(default):
+            y.add_(1)
+        torch.cuda.current_stream().wait_stream(default)
         return y
+
+    return step
+
+
+def default_stream_unforked(_device: str) -> Function:
+    total = torch.zeros((), device="cuda")
+
+    def step(x: torch.Tensor) -> torch.Tensor:
+        with torch.cuda.stream(torch.cuda.default_stream()):
+            total.add_(1)  # here
+        return x + 1
 
     return step
 
@@ -63,6 +78,7 @@ def unforked(_device: str) -> Function:
 
 CASES = (
     Case("default-stream", "default stream", "forbidden", default_stream, needs_gpu=True),
+    Case("default-stream-unforked", "default stream", "forbidden", default_stream_unforked, needs_gpu=True),
     Case("side-stream-joined", "side streams", "unclear", joined, needs_gpu=True),
     Case("side-stream-unjoined", "side streams", "unclear", unjoined, needs_gpu=True),
     Case("side-stream-unforked", "side streams", "unclear", unforked, needs_gpu=True),

@@ -1,0 +1,62 @@
+"""Tables of the suite's results."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+OUTCOMES = {
+    "captured": "captured, replays are right",
+    "frozen": "captured, replays are wrong",
+    "refused": "refused",
+    "raises": "raises without a capture",
+    "hung": "hangs",
+    "crashed": "the process dies",
+}
+
+
+def print_suite(console: Console, results: dict[str, Any]) -> None:
+    """What each case is about, what is usually said, what happened, by which rule and in which line."""
+    machine = results["provenance"]
+    device = machine["gpu"] or machine["cpu"]
+    tried = "tried" if machine["on"] == "cuda" else "recorded, nothing was captured"
+    console.print(Text(f"{tried} on {device}, torch {machine['torch']}, {machine['date']}", style="dim"))
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("case", "usually said", "today", "rule", "line"):
+        table.add_column(name, overflow="fold")
+    for row in results["cases"]:
+        first = next(iter(row["findings"]), None)
+        table.add_row(
+            row["case"],
+            row["claim"],
+            OUTCOMES[row["verdict"]],
+            first["rule"] if first else "",
+            first["where"].rpartition("/")[2] if first else "",
+        )
+    console.print(table)
+    if results["mistakes"]:
+        console.print(mistakes_table(results["mistakes"]))
+
+
+def mistakes_table(rows: list[dict[str, Any]]) -> Table:
+    """What a user sees of each mistake, run normally and in a replay."""
+    table = Table(box=None, header_style="bold", pad_edge=False)
+    for name in ("mistake", "run", "its user sees", "when", "line of the user's"):
+        table.add_column(name, overflow="fold")
+    for row in rows:
+        table.add_row(row["what"], row["how"], seen(row), row.get("when") or "", row.get("line") or "")
+    return table
+
+
+def seen(row: dict[str, Any]) -> str:
+    """An error, or what was printed, or that there is nothing to see."""
+    if row.get("raised"):
+        return str(row["raised"])
+    if row["how"] == "capture":
+        return "no error"
+    lines = row.get("printed", "").splitlines()
+    said = f"{len(lines)} lines" if lines else "nothing"
+    return f"{said}; {row['result']}" if row.get("result") else said
