@@ -12,6 +12,7 @@ from scenarios.errors import Problem, ScenarioError
 from scenarios.loader import LoadedScenario
 from scenarios.model import TimerModel
 from scenarios.scenario import Serving
+from scenarios.training import Training
 from sim.studies.results import Measured
 
 On = Literal["emulated", "cpu", "cuda"]
@@ -45,6 +46,8 @@ def _refusals(loaded: LoadedScenario, on: On) -> Iterator[tuple[str, str]]:
     if scenario.kernels.scale != 1 and on != "emulated":
         found = f"found {scenario.kernels.scale:g}, expected 1 on {on}"
         yield "kernels.scale", f"{found}, whose kernels take as long as they do"
+    if isinstance(scenario, Training) and on == "cpu" and scenario.modes != ("eager",):
+        yield "modes", f"found {', '.join(scenario.modes)}, expected ['eager'] on cpu, which has no graphs"
     if not isinstance(scenario, Serving) or on == "emulated":
         return
     if isinstance(loaded.model, TimerModel):

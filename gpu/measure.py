@@ -17,7 +17,8 @@ from gpu.programs.session import ProgramSession
 from gpu.session import Session, open_session
 from gpu.tokens import Tokens, first_divergences, received, tokens_sentence
 from scenarios.loader import LoadedScenario
-from scenarios.program import Program
+from scenarios.program import WithoutServer
+from scenarios.training import Training
 from sim.studies.results import Progress, Results, add_spans, results_of
 from sim.studies.table import time
 from sim.timeline.spans import Timeline
@@ -92,7 +93,7 @@ def measure(
         results.notes += said
     finally:
         session.close()
-    if on == "cuda" and words is not None:
+    if on == "cuda" and words is not None and not isinstance(loaded.scenario, Training):
         progress("the same in a process that profiles")
         _add_profiled(results, loaded, words)
     return results, right
@@ -140,7 +141,7 @@ def captures_sentence(graphs: Mapping[int, Mapping[str, float]]) -> str:
 
 
 def _add_profiled(results: Results, loaded: LoadedScenario, words: Sequence[str]) -> None:
-    key = "total_us" if isinstance(loaded.scenario, Program) else "step_us"
+    key = "total_us" if isinstance(loaded.scenario, WithoutServer) else "step_us"
     clean = {mode: 1000 * numbers[key] for mode, numbers in results.modes.items()}
     spans = profiled_spans(loaded, words, clean)
     for mode, found in spans.items():

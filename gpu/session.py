@@ -9,13 +9,17 @@ from gpu.machines.emulated import EmulatedDevice
 from gpu.machines.serving import LoweredServing
 from gpu.machines.wall import busy
 from gpu.programs.session import ProgramSession
+from gpu.training.emulated import EmulatedTraining
 from scenarios.loader import LoadedScenario
 from scenarios.model import TimerModel
 from scenarios.program import Program
+from scenarios.training import Training
+from sim.program.constants import Constants
 from sim.program.durations import Durations
 from sim.program.priced import Priced
 from sim.studies.program import program_costs
 from sim.studies.serving import ServingRun
+from sim.studies.training import lowering_of
 from sim.timeline.spans import Timeline
 
 __all__ = ["On", "Session", "open_session"]
@@ -44,6 +48,8 @@ def open_session(loaded: LoadedScenario, on: On, seed: int = 0) -> Session:
     check_scenario(loaded, on)
     if isinstance(loaded.scenario, Program):
         return _program(loaded, loaded.scenario, on)
+    if isinstance(loaded.scenario, Training):
+        return _training(loaded, loaded.scenario, on)
     run = ServingRun.of(loaded, seed)
     if on == "emulated":
         return LoweredServing(run, lambda: EmulatedDevice(run.costs(), run.lowering()))
@@ -68,3 +74,12 @@ def _program(loaded: LoadedScenario, program: Program, on: On) -> Session:
     if on == "cpu":
         return ProgramSession(program, maker, CpuProgramDevice)
     return ProgramSession(program, maker, lambda: CudaProgramDevice(maker), in_one=True)
+
+
+def _training(loaded: LoadedScenario, training: Training, on: On) -> Session:
+    if on == "emulated":
+        lowering = lowering_of(loaded)
+        return EmulatedTraining(lowering, lowering.host_costs(Constants.of(loaded.profile)))
+    from gpu.training.session import TrainingSession  # noqa: PLC0415  torch only where it is used
+
+    return TrainingSession(training, loaded.source, on)

@@ -15,13 +15,14 @@ from scenarios.hugging_face import from_hugging_face
 from scenarios.model import ModelShape, TimerModel
 from scenarios.overrides import Overrides
 from scenarios.profile import Profile
-from scenarios.program import Program
+from scenarios.program import Program, WithoutServer
 from scenarios.scenario import Serving
 from scenarios.shelf import (
     ENGINES,
     MODELS,
     PROFILES,
     SCENARIOS,
+    TRAININGS,
     Shelf,
     find_file,
     list_engines,
@@ -31,6 +32,7 @@ from scenarios.shelf import (
     read_toml,
 )
 from scenarios.table import Table
+from scenarios.training import Training, TrainingCosts
 from scenarios.translation import Origin, validated
 
 __all__ = [
@@ -47,30 +49,32 @@ __all__ = [
 
 T = TypeVar("T", bound=Table)
 
-_SCHEMAS: dict[str, type[Serving] | type[Program]] = {"serving": Serving, "program": Program}
+Scenario = Serving | Program | Training
+_SCHEMAS: dict[str, type[Scenario]] = {"serving": Serving, "program": Program, "training": Training}
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedScenario:
     """A scenario and what it refers to.
 
-    `engine` is the preset with the scenario's overrides applied; `model` is None for a program. `digest`
-    names the content: two scenarios with the same digest ask for the same run, wherever their files lie. `missing`
-    says why the engine does not have some of the modes that were asked for.
+    `engine` is the preset with the scenario's overrides applied; `model` is None without a server, `training` None but
+    for a training scenario. `digest` names the content: two scenarios with the same digest ask for the same run,
+    wherever their files lie. `missing` says why the engine does not have some of the modes that were asked for.
     """
 
-    scenario: Serving | Program
+    scenario: Scenario
     model: ModelShape | TimerModel | None
     profile: Profile
     engine: EnginePreset
     source: str
     digest: str
     missing: Mapping[str, str] = field(default_factory=dict)
+    training: TrainingCosts | None = None
 
     @property
     def modes(self) -> tuple[str, ...]:
         """The modes that the scenario is run in."""
-        return self.scenario.modes if isinstance(self.scenario, Program) else self.scenario.engine.modes
+        return self.scenario.modes if isinstance(self.scenario, WithoutServer) else self.scenario.engine.modes
 
 
 def load_scenario(
@@ -104,17 +108,21 @@ def load_scenario(
         engine = references.load(ENGINES, EnginePreset, scenario.engine.preset, "engine.preset")
     with references.gather():
         trace = references.trace(scenario)
+    training: TrainingCosts | None = None
+    with references.gather():
+        if isinstance(scenario, Training):
+            training = references.load(TRAININGS, TrainingCosts, scenario.costs, "costs")
     if references.problems:
         raise ScenarioError(references.problems)
     missing: dict[str, str] = {}
     if isinstance(scenario, Serving):
         engine = scenario.engine.applied_to(engine)
         scenario, missing = _with_modes_of(engine, scenario, origin)
-    digest = _digest(scenario, trace, model, profile, engine)
+    digest = _digest(scenario, trace, model, profile, engine, *([training] if training else []))
     if isinstance(scenario, Serving) and trace is not None:
         workload = scenario.workload.model_copy(update={"trace": str(trace.resolve())})
         scenario = scenario.model_copy(update={"workload": workload})
-    return LoadedScenario(scenario, model, profile, engine, source, digest, missing)
+    return LoadedScenario(scenario, model, profile, engine, source, digest, missing, training)
 
 
 def load_model(name: str) -> ModelShape:
@@ -183,7 +191,7 @@ def _label(path: Path, name: str) -> str:
     return name if name.endswith(".toml") else path.name
 
 
-def _schema(tree: dict[str, Any], file: str) -> type[Serving] | type[Program]:
+def _schema(tree: dict[str, Any], file: str) -> type[Scenario]:
     kind = tree.get("kind", MISSING)
     if not isinstance(kind, str) or kind not in _SCHEMAS:
         raise ScenarioError([Problem(file, "kind", Refusal(kind, listed(_SCHEMAS)).message)])
@@ -212,10 +220,10 @@ class _References:
             raise ScenarioError([Problem(self.origin(key), key, message)])
         return _read(schema, path, name)
 
-    def model(self, scenario: Serving | Program, config: str | Path | None) -> ModelShape | TimerModel | None:
-        if isinstance(scenario, Program):
+    def model(self, scenario: Scenario, config: str | Path | None) -> ModelShape | TimerModel | None:
+        if isinstance(scenario, WithoutServer):
             if config is not None:
-                raise ScenarioError([Problem(str(config), "", "a program has no model to replace")])
+                raise ScenarioError([Problem(str(config), "", f"a {scenario.kind} has no model to replace")])
             return None
         if config is not None:
             return from_hugging_face(config)
@@ -223,8 +231,8 @@ class _References:
             return self.load(MODELS, ModelShape, scenario.model, "model")
         return scenario.model
 
-    def trace(self, scenario: Serving | Program) -> Path | None:
-        if isinstance(scenario, Program) or scenario.workload.trace is None:
+    def trace(self, scenario: Scenario) -> Path | None:
+        if isinstance(scenario, WithoutServer) or scenario.workload.trace is None:
             return None
         key, name = "workload.trace", scenario.workload.trace
         path = find_file(name, self.beside)
@@ -234,7 +242,7 @@ class _References:
         return path
 
 
-def _digest(scenario: Serving | Program, trace: Path | None, *parts: Table | None) -> str:
+def _digest(scenario: Scenario, trace: Path | None, *parts: Table | None) -> str:
     """Hash the content that a run depends on: names of files are left out, what is in them is put in."""
     own = scenario.model_dump(mode="json", exclude={"model", "hardware"})
     own["engine"].pop("preset")

@@ -28,22 +28,28 @@ class ProgramEngine(Table):
     preset: str = "pytorch"
 
 
-class Program(Table):
+class WithoutServer(Table):
+    """What scenarios without a server have in common: they run from their first call to the end of all their work."""
+
+    title: str
+    modes: tuple[str, ...]
+    engine: ProgramEngine = ProgramEngine()
+    host: Host = Host()
+    kernels: Kernels = Kernels()
+    hardware: Hardware = Hardware()
+
+
+class Program(WithoutServer):
     """A scenario of bare launches.
 
     In a file, sizes of ops may be the names "n" or "count"; here they are already integers.
     """
 
     kind: Literal["program"]
-    title: str
     modes: Annotated[NonEmpty[ProgramMode], AfterValidator(no_duplicates)] = ("eager", "graph")
     n: Count | None = None
     count: Count | None = None
     threads: NonEmpty[Thread]
-    engine: ProgramEngine = ProgramEngine()
-    host: Host = Host()
-    kernels: Kernels = Kernels()
-    hardware: Hardware = Hardware()
 
     @model_validator(mode="before")
     @classmethod

@@ -42,6 +42,7 @@ SCENARIOS = Shelf("scenario", _HERE / "library")
 MODELS = Shelf("model", _HERE / "models")
 PROFILES = Shelf("profile", _HERE / "hardware")
 ENGINES = Shelf("engine preset", _HERE / "engines")
+TRAININGS = Shelf("training costs", _HERE / "training")
 SUITES = Shelf("suite", _HERE / "suites")
 
 

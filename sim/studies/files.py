@@ -106,7 +106,7 @@ def _made(folder: Path) -> Iterator[None]:
 
 def _draw(picture: Path, results: Results) -> None:
     loaded = results.loaded
-    if loaded.scenario.kind == "program":
+    if loaded.scenario.kind != "serving":
         notes = {mode: f"{time(n['total_us'])}, {n['speedup']:.2f}x" for mode, n in results.modes.items()}
         draw_program(picture, results.timelines, loaded.scenario.title, notes)
     else:

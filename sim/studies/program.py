@@ -9,6 +9,7 @@ import numpy as np
 
 from scenarios.loader import LoadedScenario
 from scenarios.program import Program
+from scenarios.training import Training
 from sim.fast.machine import FastMachine
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
@@ -18,6 +19,7 @@ from sim.program.priced import Priced
 from sim.program.recipe import Recipe
 from sim.studies.host_numbers import with_host_numbers
 from sim.studies.machines import MachineName, simulate
+from sim.studies.training import run_training
 from sim.timeline.spans import Kind, Timeline
 
 
@@ -45,12 +47,14 @@ def run_program(
     numbers: Mapping[str, int] | None = None,
     profiled: bool = False,
 ) -> Timeline:
-    """Run one mode of a program scenario.
+    """Run one mode of a scenario without a server.
 
     ``numbers`` are host times to use in place of the profile's; ``profiled`` means a process in which a profiler has
     run.
     """
     program = loaded.scenario
+    if isinstance(program, Training):
+        return run_training(loaded, mode, seed, machine)
     assert isinstance(program, Program)
     costs = program_costs(loaded, numbers, profiled=profiled)
     priced = Priced(Durations(loaded.profile, program.kernels.scale), costs.entering)

@@ -31,7 +31,7 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
     """
     loaded = results.loaded
     console.print(Text(loaded.scenario.title, style="bold"))
-    program = loaded.scenario.kind == "program"
+    program = loaded.scenario.kind != "serving"
     console.print(Text(_where(results), style="dim"), soft_wrap=True)
     if results.changes:
         console.print(Text("with " + ", ".join(results.changes), style="dim"), soft_wrap=True)

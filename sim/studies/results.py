@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from scenarios.loader import LoadedScenario
-from scenarios.program import Program
+from scenarios.loader import LoadedScenario, Scenario
+from scenarios.program import WithoutServer
 from scenarios.scenario import Serving
 from sim.fast.cycle import Cycle
 from sim.studies.machines import MachineName
@@ -126,7 +126,7 @@ def predict_modes(
 ) -> Results:
     """Simulate every mode of a scenario; ``progress`` is told which, and how far it is."""
     scenario = loaded.scenario
-    if isinstance(scenario, Program):
+    if isinstance(scenario, WithoutServer):
         runs = _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed, machine))
     else:
         run = ServingRun.of(loaded, seed, machine)
@@ -163,7 +163,7 @@ def run_all(
         results.add(predict_modes(loaded, seed + draw, told, machine, spans=short))
     compare(results)
     scenario = loaded.scenario
-    if isinstance(scenario, Program):
+    if isinstance(scenario, WithoutServer):
         return results
     run = ServingRun.of(loaded, seed, machine)
     if scenario.workload.batch is not None:
@@ -178,16 +178,16 @@ def run_all(
     return results
 
 
-def is_short(scenario: Serving | Program) -> bool:
+def is_short(scenario: Scenario) -> bool:
     """Whether a run is short enough to keep its spans, and to be repeated: all but those of many open requests."""
-    if isinstance(scenario, Program) or scenario.workload.batch is not None:
+    if isinstance(scenario, WithoutServer) or scenario.workload.batch is not None:
         return True
     return scenario.workload.requests is not None and scenario.workload.requests <= SHORT
 
 
-def is_stochastic(scenario: Serving | Program) -> bool:
+def is_stochastic(scenario: Scenario) -> bool:
     """Whether another seed gives the clients of a server that is not a closed batch another run."""
-    if isinstance(scenario, Program) or scenario.workload.batch is not None:
+    if isinstance(scenario, WithoutServer) or scenario.workload.batch is not None:
         return False
     workload = scenario.workload
     drawn = workload.trace is None and not (
@@ -217,7 +217,7 @@ def results_of(
     scenario = loaded.scenario
     closed = isinstance(scenario, Serving) and scenario.workload.batch is not None
     for mode, timelines in runs.items():
-        if isinstance(scenario, Program):
+        if isinstance(scenario, WithoutServer):
             key, found = "total_us", [_program_numbers(t) for t in timelines]
         else:
             key, found = "step_us", [_serving_numbers(t, closed=closed) for t in timelines]
@@ -240,7 +240,7 @@ def compare(results: Results) -> None:
     """Say how many times faster each mode is than the first serial one, and by which number."""
     scenario, modes = results.loaded.scenario, results.modes
     base = "serial-eager" if "serial-eager" in modes else next(iter(modes))
-    if isinstance(scenario, Program):
+    if isinstance(scenario, WithoutServer):
         results.speedup_of, base, key = "total time", next(iter(modes)), "total_us"
     elif scenario.workload.batch is not None:
         results.speedup_of, key = "step time", "step_us"

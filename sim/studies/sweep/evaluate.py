@@ -9,7 +9,7 @@ from typing import Any
 
 from scenarios.errors import ScenarioError
 from scenarios.loader import load_scenario
-from scenarios.program import Program
+from scenarios.program import WithoutServer
 from sim.studies.machines import MachineName
 from sim.studies.program import program_metrics, run_program
 from sim.studies.serving import ServingRun
@@ -53,7 +53,7 @@ def answer(question: Question, point: Point) -> Row:
     """``MODE.step_us`` and so on for each mode, and ``MODE.machine``, which says who simulated it."""
     loaded = load_scenario(question.scenario, (*question.overrides, *point.overrides), question.model)
     found: Row = {}
-    if isinstance(loaded.scenario, Program):
+    if isinstance(loaded.scenario, WithoutServer):
         for program_mode in loaded.scenario.modes:
             timeline = run_program(loaded, program_mode, point.seed, question.machine)
             found[f"{program_mode}.total_us"] = program_metrics(timeline).total_ns / 1000

@@ -1,0 +1,1 @@
+"""Training steps for real: eager, and captured in part or whole."""

@@ -1,0 +1,134 @@
+"""A training step as operations: its kernels by phase, each as long as it was measured to take."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from math import exp, log
+
+from scenarios.errors import Problem, ScenarioError
+from scenarios.training import Training, TrainingCosts, TrainingKernel
+from sim.effects import DEVICE, Launch, Loop, Wait
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
+from sim.program.ops import Graph, Kernel, Op, Replay, Think
+
+MAIN = "main"
+
+
+class TrainingLowering:
+    """Lowers the steps of a scenario. Kernels of a phase are launched by calls of the phase's name.
+
+    Durations are interpolated on straight lines between logarithms, of width and rows both. Raises ``ScenarioError``
+    for sizes outside of what was measured. Left out: what kernels gain or lose by what ran before them, and memory.
+    """
+
+    def __init__(self, training: Training, costs: TrainingCosts, source: str) -> None:
+        self._training = training
+        self._costs = costs
+        self._source = source
+        self._check()
+        self._block = {
+            phase: [self._kernel(phase, kernel) for kernel in getattr(costs, phase)]
+            for phase in ("forward", "loss", "backward", "accumulate")
+        }
+
+    @property
+    def parameters(self) -> int:
+        """Weights of the model: two products and a normalization a block."""
+        hidden = self._training.hidden
+        return self._training.layers * (8 * hidden * hidden + 2 * hidden)
+
+    def gradients(self) -> list[Kernel]:
+        """Forward, loss and backward of all micro-batches."""
+        layers, kernels = self._training.layers, []
+        for number in range(self._training.accumulate):
+            later = self._block["accumulate"] if number else []
+            kernels += self._block["forward"] * layers + self._block["loss"]
+            kernels += (self._block["backward"] + later) * layers
+        return kernels
+
+    def update(self) -> list[Kernel]:
+        """The optimizer's kernels, which share its time evenly."""
+        points = self._costs.optimizer[self._training.optimizer].points
+        sizes = [point[0] for point in points]
+        ns = _on_line(sizes, [point[1] for point in points], self.parameters)
+        number = max(1, round(_on_line(sizes, [point[2] for point in points], self.parameters)))
+        one = max(1, round(ns / number * self._training.kernels.scale))
+        return [Kernel("optimizer", "optimizer", one)] * number
+
+    def loop(self, mode: str) -> Loop[None]:
+        """The training loop on one host thread; it waits once, in the end."""
+        ops = list(self._step(mode))
+        for _ in range(self._training.steps):
+            yield Launch(ops, MAIN)
+        yield Wait(DEVICE)
+
+    def _step(self, mode: str) -> Iterator[Op]:
+        gradients, update = self.gradients(), self.update()
+        if mode == "graph-step":
+            yield Replay("step", Graph((*gradients, *update)))
+            return
+        if mode == "graph-gradients":
+            yield Replay("gradients", Graph(tuple(gradients)))
+        else:
+            yield Think(self._host_ns("zero"), "zero_grad")
+            yield from gradients
+        yield from update
+
+    def host_costs(self, constants: Constants) -> HostCosts:
+        """What launching takes the host: a phase's time, shared evenly by its launches."""
+        layers = self._training.layers
+        each = {
+            phase: self._host_ns(phase) // (len(self._block[phase]) * (1 if phase == "loss" else layers))
+            for phase in self._block
+        }
+        each["optimizer"] = self._host_ns("optimizer") // len(self.update())
+        call = min(constants.launch_call, *each.values())
+        framework = {phase: ns - call for phase, ns in each.items()}
+        return HostCosts(replace(constants, launch_call=call), framework, scale=self._training.host.scale)
+
+    def _host_ns(self, phase: str) -> int:
+        cost = self._costs.host[self._training.optimizer if phase == "optimizer" else phase]
+        return cost.base + cost.per_layer * self._training.layers
+
+    def _kernel(self, phase: str, kernel: TrainingKernel) -> Kernel:
+        ns = duration(kernel, self._training.hidden, self._training.rows) * self._training.kernels.scale
+        return Kernel(kernel.name, phase, max(1, round(ns)))
+
+    def _check(self) -> None:
+        points = self._costs.forward[0].points
+        problems = []
+        for key, position in (("hidden", 0), ("rows", 1)):
+            sizes = [point[position] for point in points]
+            found = getattr(self._training, key)
+            if not min(sizes) <= found <= max(sizes):
+                measured = f"{min(sizes)} to {max(sizes)}, between which {self._costs.name} was measured"
+                message = f"found {found}, expected {measured}"
+                problems.append(Problem(self._source, key, message))
+        if self._training.optimizer not in self._costs.optimizer:
+            message = f"found {self._training.optimizer!r}, which {self._costs.name} was not measured with"
+            problems.append(Problem(self._source, "optimizer", message))
+        if problems:
+            raise ScenarioError(problems)
+
+
+def duration(kernel: TrainingKernel, hidden: int, rows: int) -> float:
+    """What a kernel takes (ns) at a width and a number of rows within its grid."""
+    widths = sorted({point[0] for point in kernel.points})
+    heights = sorted({point[1] for point in kernel.points})
+    known = {point[:2]: point[2] for point in kernel.points}
+    columns = [_on_line(heights, [known[width, height] for height in heights], rows) for width in widths]
+    return _on_line(widths, columns, hidden)
+
+
+def _on_line(sizes: Sequence[int], values: Sequence[float], size: int) -> float:
+    """A value between those of the two nearest sizes, on a straight line between logarithms."""
+    if len(sizes) == 1:
+        return values[0]
+    upper = next((i for i, known in enumerate(sizes) if i and size <= known), len(sizes) - 1)
+    (a, b), (x, y) = sizes[upper - 1 : upper + 1], values[upper - 1 : upper + 1]
+    if size in (a, b):
+        return x if size == a else y
+    share = log(size / a) / log(b / a)
+    return exp(log(x) + share * log(y / x))
