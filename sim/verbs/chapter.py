@@ -26,6 +26,7 @@ def add(verbs: Verbs) -> None:
     )
     verb.add_argument("claims", nargs="*", metavar="CLAIM", help="only these (default: all; --names lists them)")
     verb.add_argument("--names", action="store_true", help="list the claims' names and leave")
+    verb.add_argument("--shown", action="store_true", help="print what some claims have to show in lines")
     verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
 
 
@@ -60,4 +61,6 @@ def chapter(arguments: argparse.Namespace) -> int:
             print(json.dumps({"claims": [outcome.as_json() for outcome in outcomes]}, indent=2), flush=True)
         else:
             print_outcomes(Printer(width=None if sys.stdout.isatty() else 120), outcomes)
+            if arguments.shown:
+                print("\n".join(line for outcome in outcomes for line in outcome.finding.shown))
     return DONE

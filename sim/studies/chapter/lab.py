@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from scenarios.loader import LoadedScenario, load_scenario
+from scenarios.loader import LoadedScenario, list_models, load_model, load_scenario
 from sim.studies.results import Results, predict_modes
 from sim.studies.serving import ServingRun
 from sim.studies.validation.shipped import MeasuredScenario, measured_scenario
@@ -48,3 +48,8 @@ class Lab:
         if key not in self._measured:
             self._measured[key] = measured_scenario(self.load(*key))
         return self._measured[key]
+
+
+def models_by_size() -> list[str]:
+    """The shipped models from the smallest on, without the one for tests."""
+    return sorted((m for m in list_models() if m != "tiny"), key=lambda m: load_model(m).num_parameters)

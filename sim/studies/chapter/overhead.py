@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from scenarios.loader import list_engines, list_models, load_model
+from scenarios.loader import list_engines
 from sim.studies.chapter.claim import Claim, Finding, Verdict
-from sim.studies.chapter.lab import Lab
+from sim.studies.chapter.lab import Lab, models_by_size
 from sim.studies.chapter.words import listed
 from sim.studies.step_prices import StepParts, StepPrices
 from sim.studies.table import time
@@ -64,9 +64,9 @@ def _device_waits(lab: Lab) -> Finding:
 
 
 def _small_batches(lab: Lab) -> Finding:
-    models = [m for m in list_models() if m != "tiny"]
-    models.sort(key=lambda m: load_model(m).num_parameters)
-    found = {engine: {model: crossover(lab, model, engine) for model in models} for engine in ("lean", "pytorch")}
+    found = {
+        engine: {model: crossover(lab, model, engine) for model in models_by_size()} for engine in ("lean", "pytorch")
+    }
     told = {
         engine: listed({m: f"{b}+" if b >= LARGEST else str(b) for m, b in batches.items()})
         for engine, batches in found.items()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+from dataclasses import replace
+from fractions import Fraction
 from functools import cache
 
 import pytest
@@ -12,9 +14,14 @@ from sim.cli import main, parser
 from sim.studies.chapter.claim import Finding, Verdict
 from sim.studies.chapter.claims import CLAIMS
 from sim.studies.chapter.exercises import hierarchy
+from sim.studies.chapter.graphs import GraphCost, gain_split, graph_cost
 from sim.studies.chapter.lab import Lab
 from sim.studies.chapter.overhead import crossover, step_parts
+from sim.studies.chapter.phases import by_phase
+from sim.studies.chapter.slots import five_steps, overrun
 from sim.studies.step_prices import StepPrices
+from sim.studies.why import step_time
+from sim.timeline.metrics import IDLE_PARTS, busy_intervals, idle_by_cause
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
 lab = cache(Lab)
@@ -96,3 +103,50 @@ def test_the_command_prints_a_row_a_claim_and_counts_verdicts(capsys: pytest.Cap
 def test_a_claim_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["chapter", "hierarhcy"]) == 2
     assert capsys.readouterr().err == "overlapsim: hierarhcy: no such claim, expected one of 'hierarchy'\n"
+
+
+def test_what_a_graph_saves_is_the_sum_of_its_reasons_exactly() -> None:
+    run = lab().run("decode-qwen3-0.6b", "workload.output_tokens=24")
+    split = gain_split(run)
+    assert split.launches + split.gaps + split.latency == split.gain
+    assert split.gain == step_time(run, "serial-eager") - step_time(run, "serial-graph")
+    gapless = gain_split(replace(run, constants=replace(run.constants, graph_gap=run.constants.stream_gap)))
+    assert gapless.gaps == 0
+
+
+def test_a_graph_pays_after_as_many_replays_as_its_capture_is_worth() -> None:
+    cost = graph_cost(lab().run("decode-qwen3-0.6b", "workload.output_tokens=24"))
+    assert cost.replays is not None
+    spent = cost.capture + cost.first_replay
+    assert cost.saved * (cost.replays - 1) < spent <= cost.saved * cost.replays
+    assert GraphCost(1000, 0, Fraction(-1)).replays is None
+
+
+def test_two_batches_in_flight_pass_their_tokens_by_slots() -> None:
+    assert list(five_steps(capacity=6)) == [
+        "1. batch 0 reserves slots [0, 1] of 6 for the tokens it will sample",
+        "2. batch 1 is scheduled with inputs [-1, -2]: names of slots, no tokens",
+        "3. batch 0 runs and stores its tokens: {0: 1000, 1: 1001}",
+        "4. the resolve kernel turns [-1, -2] into [1000, 1001]",
+        "5. batch 1 runs, and stores to slots [2, 3]",
+        "   once both are processed their slots are free: batch 2 reserves [4, 5]",
+    ]
+    assert overrun(4) == "step 2 would overwrite slots 0..1 while step 0 still owns 0..1"
+    assert overrun(6) is None
+
+
+def test_exposed_host_time_is_split_by_phase_without_a_rest() -> None:
+    run = lab().run("decode-qwen3-0.6b", "workload.rate=200/s", "workload.requests=12", "workload.output_tokens=8")
+    timeline = run.timeline("serial-graph")
+    found = by_phase(timeline)
+    last = max(timeline.column("end")[timeline.on_device])
+    first_end = min(
+        int(timeline.column("end")[timeline.on_device & (timeline.column("step") == d.step)].max())
+        for d in timeline.deliveries
+    )
+    idle = idle_by_cause(timeline, busy_intervals(timeline, first_end, int(last)), first_end, int(last))
+    assert sum(part.steps for part in found.values()) == len(timeline.deliveries) - 1
+    assert sum(part.steps * part.exposed for part in found.values()) == pytest.approx(
+        sum(idle[cause] for cause in IDLE_PARTS[:6])
+    )
+    assert found["prefill"].busy > found["decode"].busy

@@ -1,0 +1,139 @@
+"""Claims about CUDA graphs: recorded once, played many times, and why that is fast."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from fractions import Fraction
+
+from sim.studies.chapter.claim import Claim, Finding, Verdict
+from sim.studies.chapter.lab import Lab, models_by_size
+from sim.studies.chapter.words import listed
+from sim.studies.serving import ServingRun
+from sim.studies.step_prices import StepPrices
+from sim.studies.table import time
+from sim.studies.why import step_time
+
+SECTION = "CUDA graphs: recording once, playing many"
+INSTANTIATED_A_NODE = 3_100
+"""Nanoseconds that capturing takes a kernel node on top of the call that launches it: recording and instantiating.
+
+Median of the six chains of 300 and 900 kernels in ``gpu/results/nvidia-h200/2026-11-23/micro.json`` (``capture_us``
+less ``eager_host``, a node: -0.7 to 6.6 us; H200, driver 580.159, torch 2.11).
+"""
+REASONS = ("launches", "gaps", "latency")
+SHORT = ("workload.output_tokens=24", "engine.modes=serial-eager,serial-graph")
+
+
+@dataclass(frozen=True, slots=True)
+class GraphCost:
+    """What a graph costs before it saves anything, and what each replay saves; nanoseconds."""
+
+    capture: int
+    first_replay: int
+    saved: Fraction
+
+    @property
+    def replays(self) -> int | None:
+        """Replays until it has paid for itself; None when it never does."""
+        return None if self.saved <= 0 else -(-(self.capture + self.first_replay) // self.saved)
+
+
+def graph_cost(run: ServingRun) -> GraphCost:
+    """The graph of a serial closed batch's bucket."""
+    batch = run.scenario.workload.batch
+    assert batch is not None
+    prices = StepPrices(run, "serial-eager", run.scenario.workload.longest_context)
+    nodes = prices.nodes()
+    constants = run.constants
+    return GraphCost(
+        capture=prices.parts(batch, None).launches + INSTANTIATED_A_NODE * nodes,
+        first_replay=constants.first_replay + constants.first_replay_per_1000_nodes * nodes // 1000,
+        saved=step_time(run, "serial-eager") - step_time(run, "serial-graph"),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class GainSplit:
+    """What a graph saves of a serial step by reason, in nanoseconds; the reasons add up to the gain exactly."""
+
+    gain: Fraction
+    launches: Fraction
+    gaps: Fraction
+    latency: Fraction
+
+
+def gain_split(run: ServingRun) -> GainSplit:
+    """Take the reasons away one by one.
+
+    *launches*: an eager step against a graph with a stream's gaps, both on a device that starts what is launched at
+    once; *gaps*: the graph's own gaps; *latency*: what starting late costs the eager step, less the graph.
+    """
+    prompt = replace(run.constants, launch_latency=0, graph_launch_latency=0, graph_launch_latency_per_1000_nodes=0)
+    eager, graph = step_time(run, "serial-eager"), step_time(run, "serial-graph")
+    eager_at_once = step_time(replace(run, constants=prompt), "serial-eager")
+    graph_at_once = step_time(replace(run, constants=prompt), "serial-graph")
+    streams_gaps = replace(prompt, graph_gap=prompt.stream_gap)
+    wide_at_once = step_time(replace(run, constants=streams_gaps), "serial-graph")
+    return GainSplit(
+        gain=eager - graph,
+        launches=eager_at_once - wide_at_once,
+        gaps=wide_at_once - graph_at_once,
+        latency=(eager - eager_at_once) - (graph - graph_at_once),
+    )
+
+
+def _record_once(lab: Lab) -> Finding:
+    costs = {m: graph_cost(lab.run("decode-llama-3.1-8b", f"model={m}", *SHORT)) for m in models_by_size()}
+    told = {m: f"{c.replays} replays ({time(c.capture / 1000)} to capture)" for m, c in costs.items()}
+    return Finding(
+        predicted=f"a graph at 16 rows has paid for its capture and first replay after: {listed(told)}",
+        verdict=Verdict.of([c.replays is not None and c.replays < 1000 for c in costs.values()]),
+        because="capturing calls every operation once and makes a node of it; requests decode hundreds of steps",
+        numbers={f"{m}_replays": float(c.replays or 0) for m, c in costs.items()},
+    )
+
+
+def _one_launch(lab: Lab) -> Finding:
+    modes = lab.modes("scheduling-overhead", *SHORT)
+    eager, graph = modes["serial-eager"], modes["serial-graph"]
+    return Finding(
+        predicted=f"{eager['launches']:.0f} host calls a step become {graph['launches']:.0f}, for as many kernels "
+        f"({eager['kernels']:.0f}); the host launches for {time(graph['host']['launch'])} instead of "
+        f"{time(eager['host']['launch'])}",
+        verdict=Verdict.of(
+            {"one launch": graph["launches"] <= 1, "many fewer": graph["launches"] < eager["launches"] / 10}
+        ),
+        because="the pass is one launch; inputs, sampling and the copy back are launched beside it",
+        numbers={"eager_launches": eager["launches"], "graph_launches": graph["launches"]},
+    )
+
+
+def _three_reasons(lab: Lab) -> Finding:
+    splits = {m: gain_split(lab.run("decode-llama-3.1-8b", f"model={m}", *SHORT)) for m in models_by_size()}
+    told = {
+        m: f"{time(float(s.gain) / 1000)} = launches {float(s.launches) / 1000:.0f} + gaps {float(s.gaps) / 1000:.0f} "
+        f"+ latency {float(s.latency) / 1000:.0f} us"
+        for m, s in splits.items()
+    }
+    return Finding(
+        predicted="saved of a step at 16 rows: " + "; ".join(f"{m} {words}" for m, words in told.items()),
+        verdict=Verdict.of([getattr(s, reason) > s.gain / 100 for s in splits.values() for reason in REASONS]),
+        because="small models save launches, large ones gaps: a launch costs no latency where kernels queue up",
+        numbers={f"{m}_{r}_us": float(getattr(s, r)) / 1000 for m, s in splits.items() for r in ("gain", *REASONS)},
+    )  # fmt: skip
+
+
+CLAIMS = (
+    Claim(
+        "record-once", SECTION, "Recorded once, a graph is played many times",
+        "overlapsim run decode-llama-3.1-8b --set engine.modes=serial-eager,serial-graph", _record_once,
+    ),
+    Claim(
+        "one-launch", SECTION, "One launch replaces many",
+        "overlapsim run scheduling-overhead --set engine.modes=serial-eager,serial-graph --json", _one_launch,
+    ),
+    Claim(
+        "three-reasons", SECTION, "It is fast for three reasons: one launch, an optimised sequence, no latencies",
+        "overlapsim run decode-qwen3-0.6b", _three_reasons,
+    ),
+)  # fmt: skip
