@@ -42,7 +42,8 @@ def _check_loops(run: ServingRun) -> None:
 class TorchRun:
     """A serving scenario on torch, one mode at a time; weights, cache and activations are made once.
 
-    ``longest`` bounds the tokens of one request, ``pages`` is how many cache pages all requests need together.
+    ``longest`` bounds the tokens of one request, ``pages`` is how many pages the cache has: as many as the engine is
+    told, else what all requests need together.
     ``inputs`` (with the sampled tokens), ``device`` and ``graphs`` are those of the latest mode. ``wrap`` may replace
     each launch by another that does the same, by kind. ``capture`` False runs a graph mode's batches eagerly, padded to
     their buckets.
@@ -68,7 +69,7 @@ class TorchRun:
         _check_loops(run)
         requests = run.requests().take(1 << 62)
         longest = max(r.context + r.max_tokens + 1 for r in requests)
-        blocks = sum(-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests)
+        blocks = run.engine.kv_blocks or sum(-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests)
         on = torch.device(device)
         dtype = dtype or (torch.bfloat16 if on.type == "cuda" else torch.float32)
         require(run.source, "model", needs(run, longest, blocks, dtype.itemsize, on_gpu=on.type == "cuda"), on.type)

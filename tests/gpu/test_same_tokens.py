@@ -56,6 +56,13 @@ def test_a_slot_a_request_gives_the_same_tokens_as_a_ring(sets: tuple[str, ...])
     assert tokens((*sets, "engine.future_map=request-slot"), "overlap-graph", "cpu") == expected
 
 
+@pytest.mark.parametrize("mode", ["serial-eager", "overlap-graph"])
+def test_pages_that_go_from_one_request_to_the_next_change_no_token(mode: str) -> None:
+    expected = tokens(OPEN, "serial-eager", "cpu")
+    few = (*OPEN, "engine.kv_blocks=5")  # a request needs three
+    assert tokens(few, mode, "cpu") == expected
+
+
 @pytest.mark.cuda
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])
