@@ -102,14 +102,17 @@ class Inputs:
         self._in_flight.append(batch)
 
     def _refill(self, batch: Batch) -> None:
-        """The members have changed: write their cache pages and lengths anew."""
-        before = {r.id: int(n) for r, n in zip(self._members or (), self._rows[:, LENGTH], strict=False)}
-        lengths = [before.get(r.id, r.context) + 1 for r in batch.members]
+        """The members have changed: move the rows of those that stay, and write those of the others anew."""
+        before = {request.id: row for row, request in enumerate(self._members or ())}
+        moved = [before.get(request.id, -1) for request in batch.members]
+        rows = self._rows[: batch.rows]
+        rows[:] = self._rows[moved]
+        rows[:, LENGTH] += 1
         for row, request in enumerate(batch.members):
-            pages = self._kv.table(request.id)
-            self._rows[row, TABLE : TABLE + len(pages)] = pages
-            self._rows[row, TABLE : TABLE + len(pages)] += 1
-        self._rows[: batch.rows, LENGTH] = lengths
+            if moved[row] < 0:
+                pages = self._kv.table(request.id)
+                rows[row, TABLE : TABLE + len(pages)] = np.array(pages) + 1
+                rows[row, LENGTH] = request.context + 1
         self._members = batch.members
 
     def _latest(self, batch: Batch) -> npt.NDArray[np.int32] | list[int]:
