@@ -41,6 +41,7 @@ class HostCost(Table):
     source: str
 
 
+OWN = "set by the scenario"
 NOTHING = HostCost(base="0ns", source="no such work")  # type: ignore[arg-type]
 
 
@@ -133,10 +134,26 @@ class HostOverrides(Table):
     mask: HostOverride = HostOverride()
 
 
+class FrameworkOverride(Table):
+    """A scenario's own host time of an op: `default` for all kinds, but for those that `by_kind` names."""
+
+    default: Duration | None = None
+    by_kind: dict[str, Duration] = Field(default_factory=dict)
+
+    def applied_to(self, cost: FrameworkCost) -> FrameworkCost:
+        """The preset's cost with this in its place: a default of one's own leaves none of its kinds."""
+        if self.default is None and not self.by_kind:
+            return cost
+        kept = cost.by_kind if self.default is None else {}
+        default = cost.default if self.default is None else self.default
+        return FrameworkCost.model_construct(default=default, by_kind={**kept, **self.by_kind}, source=OWN)
+
+
 class EngineOverrides(Table):
     """What a scenario may change of its preset; None keeps the preset's."""
 
     host: HostOverrides = HostOverrides()
+    framework: FrameworkOverride = FrameworkOverride()
     overlap: OverlapOverride = OverlapOverride()
     buckets: Buckets | None = None
     grain: Grain | None = None
@@ -157,13 +174,20 @@ class EngineOverrides(Table):
         knobs = {
             name: value
             for name in EngineOverrides.model_fields
-            if name not in ("host", "overlap") and (value := getattr(self, name)) is not None
+            if name not in ("host", "framework", "overlap") and (value := getattr(self, name)) is not None
         }
         overlap = preset.overlap.model_copy(update=self.overlap.model_dump(exclude_none=True))
         host = {}
         for name in HostOverrides.model_fields:
             override: HostOverride = getattr(self.host, name)
             if own := override.model_dump(exclude_none=True):
-                own["source"] = "set by the scenario"
+                own["source"] = OWN
                 host[name] = (getattr(preset.host, name) or NOTHING).model_copy(update=own)
-        return preset.model_copy(update={**knobs, "host": preset.host.model_copy(update=host), "overlap": overlap})
+        return preset.model_copy(
+            update={
+                **knobs,
+                "host": preset.host.model_copy(update=host),
+                "framework": self.framework.applied_to(preset.framework),
+                "overlap": overlap,
+            }
+        )

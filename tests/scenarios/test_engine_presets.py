@@ -97,3 +97,13 @@ def test_a_preset_that_extends_nothing_known_is_refused(tmp_path: Path) -> None:
     own.write_text('name = "own"\ntitle = "t"\nsource = "me"\nextends = "leen"\n')
     with pytest.raises(ScenarioError, match="extends: found 'leen', expected"):
         load_engine(str(own))
+
+
+def test_a_scenario_replaces_what_an_operation_costs(tmp_path: Path) -> None:
+    lean = load_engine("lean").framework
+    plain = load_scenario(scenario(tmp_path), []).engine.framework
+    assert plain == lean
+    one = load_scenario(scenario(tmp_path), ["engine.framework.by_kind.gemm=9us"]).engine.framework
+    assert one.by_kind == {**lean.by_kind, "gemm": 9_000}
+    alike = load_scenario(scenario(tmp_path), ["engine.framework.default=26us"]).engine.framework
+    assert (alike.default, alike.by_kind, alike.source) == (26_000, {}, "set by the scenario")
