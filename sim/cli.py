@@ -12,7 +12,8 @@ from sim.verbs import BAD_INPUT, DONE, INTERRUPTED
 from sim.verbs.parsing import Parser
 
 VERBS = (
-    "list", "run", "from", "breakdown", "buckets", "chapter", "sweep", "validate", "calibrate", "doctor", "capture",
+    "list", "run", "from", "breakdown", "buckets", "capacity", "chapter", "sweep", "validate", "calibrate",
+    "doctor", "capture",
 )  # fmt: skip
 """Modules of ``sim.verbs``, in the order of the help text."""
 KEYWORDS = {"from": "from_launch_line"}

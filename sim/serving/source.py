@@ -22,6 +22,11 @@ class RequestSource:
         self._next = 0
         self._due: list[tuple[int, int]] = []
 
+    def spaced(self, interval: int) -> RequestSource:
+        """The same requests, one every ``interval`` nanoseconds."""
+        spaced = (replace(request, arrival=i * interval) for i, request in enumerate(self._requests))
+        return RequestSource(spaced, self._stops)
+
     def take(self, now: int) -> tuple[Request, ...]:
         """Remove and return what has arrived by ``now``."""
         first = self._next

@@ -37,6 +37,7 @@ from sim.timeline.spans import Timeline
 
 SPARE_BATCHES = 2
 """Slots for so many full batches beyond the steps in flight: a ring's pieces do not wrap."""
+HOUR = 3_600 * 10**9
 STEPS_TO_REPEAT = 12
 """Steps after which a closed batch's step is taken to be the one that repeats."""
 
@@ -46,7 +47,8 @@ class ServingRun:
     """A scenario with everything a run depends on; ``replace`` a field to ask what if.
 
     ``scale`` multiplies every host time on top of the scenario's, ``constants`` are the machine's, ``buckets`` the
-    captured graphs; ``free_slots`` leaves the FutureMap's kernels out, ``machine`` is the virtual one.
+    captured graphs; ``free_slots`` leaves the FutureMap's kernels out, ``machine`` is the virtual one. No request
+    meets another when it is ``alone``.
     """
 
     source: str
@@ -60,6 +62,7 @@ class ServingRun:
     seed: int = 0
     free_slots: bool = False
     machine: MachineName = "auto"
+    alone: bool = False
 
     @classmethod
     def of(cls, loaded: LoadedScenario, seed: int = 0, machine: MachineName = "auto") -> ServingRun:
@@ -159,7 +162,8 @@ class ServingRun:
     def requests(self) -> RequestSource:
         """The workload's requests, as they arrive."""
         foreseen = not self.engine.late_stop_token
-        return build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
+        source = build_source(self.scenario.workload, seed=self.seed, foreseen_stops=foreseen)
+        return source.spaced(HOUR) if self.alone else source
 
     def costs(self) -> HostCosts:
         """What the host pays."""
