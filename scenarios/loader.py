@@ -67,9 +67,14 @@ class LoadedScenario:
     profile: Profile
     engine: EnginePreset
     source: str
-    digest: str
     missing: Mapping[str, str] = field(default_factory=dict)
     training: TrainingCosts | None = None
+
+    @property
+    def digest(self) -> str:
+        """Hash of all content; a file's name and place are not in it."""
+        training = [self.training] if self.training else []
+        return _digest(self.scenario, self.model, self.profile, self.engine, *training)
 
     @property
     def modes(self) -> tuple[str, ...]:
@@ -118,11 +123,10 @@ def load_scenario(
     if isinstance(scenario, Serving):
         engine = scenario.engine.applied_to(engine)
         scenario, missing = _with_modes_of(engine, scenario, origin)
-    digest = _digest(scenario, trace, model, profile, engine, *([training] if training else []))
     if isinstance(scenario, Serving) and trace is not None:
         workload = scenario.workload.model_copy(update={"trace": str(trace.resolve())})
         scenario = scenario.model_copy(update={"workload": workload})
-    return LoadedScenario(scenario, model, profile, engine, source, digest, missing, training)
+    return LoadedScenario(scenario, model, profile, engine, source, missing, training)
 
 
 def load_model(name: str) -> ModelShape:
@@ -242,12 +246,13 @@ class _References:
         return path
 
 
-def _digest(scenario: Scenario, trace: Path | None, *parts: Table | None) -> str:
+def _digest(scenario: Scenario, *parts: Table | None) -> str:
     """Hash the content that a run depends on: names of files are left out, what is in them is put in."""
+    trace = scenario.workload.trace if isinstance(scenario, Serving) else None
     own = scenario.model_dump(mode="json", exclude={"model", "hardware"})
     own["engine"].pop("preset")
     if trace is not None:
-        own["workload"]["trace"] = hashlib.sha256(trace.read_bytes()).hexdigest()
+        own["workload"]["trace"] = hashlib.sha256(Path(trace).read_bytes()).hexdigest()
     content = [json.dumps(own, sort_keys=True), *(_content(_Same(part)) for part in parts)]
     return hashlib.sha256(f"[{', '.join(content)}]".encode()).hexdigest()[:12]
 

@@ -29,7 +29,8 @@ class Shelf:
         """
         if name.endswith(".toml"):
             return find_file(name, beside)
-        return self.folder / f"{name}.toml" if name in self.names() else None
+        path = self.folder / f"{name}.toml"
+        return path if path.parent == self.folder and path.is_file() else None
 
     def expected(self, name: str, *others: "Shelf") -> str:
         """Say what may stand where `name` was found: close shipped names, of `others` too, or a path."""

@@ -35,7 +35,7 @@ class Caller:
 
     def passed(self, ns: int) -> None:
         """Make calls that take so long together."""
-        self.now += ns
+        self.now += int(ns)
 
     def launched(self, stream: Stream, start: int, name: str, step: int) -> None:
         """A launch's call returns, later if the queue is full."""

@@ -7,7 +7,6 @@ settle numbers, since both know ``+`` and a maximum. A form is a column a step a
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from functools import partial
 from typing import Any, cast
 
@@ -22,7 +21,6 @@ from sim.fast.iterations import Emitted, Item, Launched, Waited, Worked
 from sim.fast.launch_queue import NEVER, LaunchQueue, Starts
 from sim.fast.refusal import OutsideError
 from sim.fast.segments import Filled
-from sim.program.ops import Op
 from sim.timeline.spans import Column, Kind, Recorder
 
 HOST = "host"
@@ -87,7 +85,7 @@ class _Caller(Caller):
         return start
 
     def passed(self, ns: int) -> None:
-        self.call_ns += ns
+        self.call_ns += int(ns)
         self.now = self.now + ns
 
 
@@ -99,9 +97,7 @@ class Composition:
     Raises ``IrregularError`` where an iteration is no product.
     """
 
-    def __init__(
-        self, caller: Caller, items: Sequence[Item], in_flight: Sequence[Step], ops: Sequence[Op], times: Column
-    ) -> None:
+    def __init__(self, caller: Caller, items: Sequence[Item], in_flight: Sequence[Step], times: Column) -> None:
         self.steps = times.shape[1]
         self._real = caller.device
         self._marks = in_flight[max(0, len(in_flight) - _looks_back(items)) :]
@@ -118,7 +114,7 @@ class Composition:
         self._caller.now = self._variable[HOST, ""]
         self.guards: list[tuple[Form, Form, bool]] = []
         self.emitted: list[tuple[Form, int]] = []
-        self._run(items, ops, times)
+        self._run(items, times)
         device = self._device
         outputs: list[Form] = [self._caller.now]
         outputs += [device.reached(device.streams[name]) for name in self._real.streams]
@@ -152,7 +148,7 @@ class Composition:
         device.last = None if real.last is None else device.streams[real.last.name]
         return device
 
-    def _run(self, items: Sequence[Item], ops: Sequence[Op], times: Column) -> None:
+    def _run(self, items: Sequence[Item], times: Column) -> None:
         caller, device = self._caller, self._device
         self._fired: list[Form] = [form for (kind, _), form in self._variable.items() if kind == "mark"]
         constants = device.constants
@@ -166,7 +162,7 @@ class Composition:
             elif isinstance(item, Launched):
                 newest += 1
                 step = Step(newest)
-                filled = Filled([replace(op, ns=row) for op, row in zip(ops, times, strict=True)], times)
+                filled = Filled(times)
                 for name, segments in item.plan:
                     for segment in segments:
                         segment.make(caller, device.streams[name], filled, step)

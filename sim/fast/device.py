@@ -9,7 +9,7 @@ from sim.fast.launch_queue import NEVER, LaunchQueue
 from sim.fast.pace import Pace
 from sim.fast.refusal import OutsideError
 from sim.program.constants import Constants
-from sim.program.ops import Copy, Direction
+from sim.program.ops import Direction
 from sim.timeline.spans import Place, Recorder
 
 
@@ -98,19 +98,19 @@ class Device:
         stream.free_at = self.busy_until = end
         return start
 
-    def copy(self, stream: Stream, submit: int, op: Copy) -> int:
+    def copy(self, stream: Stream, submit: int, direction: Direction, ns: int) -> int:
         """Start of a copy on its engine."""
         ready = self.later(self.reached(stream) + self.constants.stream_gap, submit + self.constants.copy_latency)
         start = ready
-        if op.direction in self.engines:
-            other, before, end = self.engines[op.direction]
+        if direction in self.engines:
+            other, before, end = self.engines[direction]
             if other is not stream:
                 self._in_turn(other, stream, ready, before)
             start = self.later(ready, end)
         stream.replayed = False
         stream.launches.add(start)
-        stream.free_at = start + op.ns
-        self.engines[op.direction] = stream, ready, stream.free_at
+        stream.free_at = start + ns
+        self.engines[direction] = stream, ready, stream.free_at
         return start
 
     def record(self, stream: Stream, submit: int, *, timed: bool) -> int:

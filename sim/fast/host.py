@@ -186,8 +186,9 @@ class HostThread:
             for stream, ops in self._lower(work):
                 self._one_by_one(stream, ops, step)
         elif self._framing is not None:
-            plan, filled = self._planner.of_frame(*self._framing.framed(work))
-            self._enqueue(plan, filled, step)
+            frame, ns = self._framing.framed(work)
+            plan = self._planner.of_frame(frame)
+            self._enqueue(plan, Filled(ns), step)
             self._iterations.launched(plan, step)
             self._phase = work
             return step
@@ -206,7 +207,11 @@ class HostThread:
     def _composed(self, items: list[Item], steps: int) -> Composition:
         assert self._framing is not None
         assert self._phase is not None
-        return Composition(self._caller, items, list(self._iterations.steps), *self._framing.ahead(self._phase, steps))
+        batch = self._phase.batch
+        # every row attends to one token more each time
+        contexts = batch.decode_context + batch.rows * np.arange(1, steps + 1)
+        times = self._framing.over(self._phase, contexts)
+        return Composition(self._caller, items, list(self._iterations.steps), times)
 
     def _jump(self, steady: Steady, items: list[Item]) -> bool | None:
         """Run as many iterations at once as do what the last one did, one token further.

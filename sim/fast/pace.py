@@ -15,7 +15,8 @@ class Pace:
     """What a train does to its stream: nanoseconds, from the beginning of its first call where they are submissions.
 
     ``first`` is when its first kernel is submitted; the last one starts ``before`` after the later of the first start
-    and ``slack``; ``last`` is its duration. Durations of several steps side by side give columns of each.
+    and ``slack``; ``last`` is its duration. Durations of several steps side by side, or of several runs, whose calls
+    may differ, too, give columns of each.
     """
 
     count: int
@@ -32,10 +33,11 @@ class Pace:
         gapped = ns + constants.stream_gap
         befores = np.cumsum(gapped, axis=0) - gapped
         submitted = returns + constants.launch_latency
-        slacks = submitted.reshape(-1, *[1] * (ns.ndim - 1)) - befores
+        slacks = submitted.reshape(len(ns), *submitted.shape[1:], *[1] * (ns.ndim - submitted.ndim)) - befores
         slack = slacks[1:].max(axis=0) if len(ns) > 1 else slacks[0]
         if ns.ndim > 1:
-            return cls(len(ns), int(submitted[0]), slack, befores[-1], ns[-1], slacks, befores)
+            first = submitted[0] if submitted.ndim > 1 else int(submitted[0])
+            return cls(len(ns), first, slack, befores[-1], ns[-1], slacks, befores)
         return cls(len(ns), int(submitted[0]), int(slack), int(befores[-1]), int(ns[-1]), slacks, befores)
 
     def at(self, step: int) -> Pace:

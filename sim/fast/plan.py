@@ -41,12 +41,12 @@ class Planner:
         self._framed: dict[Frame, Plan] = {}
         self._listed: dict[tuple[str, int, int], tuple[list[Op], Plan, Filled]] = {}
 
-    def of_frame(self, frame: Frame, ops: Sequence[Op]) -> tuple[Plan, Filled]:
-        """The plan of a frame with the operations that fill it."""
+    def of_frame(self, frame: Frame) -> Plan:
+        """The plan of a frame."""
         plan = self._framed.get(frame)
         if plan is None:
-            plan = self._framed[frame] = self._compiled(frame, ops)
-        return plan, Filled(ops)
+            plan = self._framed[frame] = self._compiled(frame)
+        return plan
 
     def of_ops(self, stream: str, ops: Sequence[Op]) -> tuple[Plan, Filled]:
         """The plan of operations of a program."""
@@ -56,14 +56,14 @@ class Planner:
         if known is None or known[0] != listed:
             inside = {id(k): k for op in listed if isinstance(op, Replay) for k in op.graph.kernels}
             distinct = [*listed, *inside.values()]
-            plan = self._compiled(Frame.of([(stream, listed)], distinct), distinct)
+            plan = self._compiled(Frame.of([(stream, listed)], distinct))
             if len(self._listed) >= REMEMBERED:
                 self._listed.clear()
-            known = self._listed[key] = listed, plan, Filled(distinct)
+            known = self._listed[key] = listed, plan, Filled([getattr(op, "ns", 0) for op in distinct])
         return known[1], known[2]
 
-    def _compiled(self, frame: Frame, ops: Sequence[Op]) -> Plan:
-        return tuple((stream, tuple(self._segments(items, ops))) for stream, items in frame.pieces)
+    def _compiled(self, frame: Frame) -> Plan:
+        return tuple((stream, tuple(self._segments(items, frame.ops))) for stream, items in frame.pieces)
 
     def _segments(self, items: Sequence[Item], ops: Sequence[Op]) -> Iterator[Segment]:
         run: list[int] = []
@@ -84,13 +84,13 @@ class Planner:
     def _train(self, run: list[int], ops: Sequence[Op]) -> Iterator[Segment]:
         calls = [self._costs.call(ops[i]) for i in run]
         if len(run) < SHORT:
-            yield from map(KernelCall, run, calls)
+            yield from (KernelCall(i, ops[i], call) for i, call in zip(run, calls, strict=True))  # type: ignore[arg-type]
             return
         held, api = np.array([c.held for c in calls]), np.array([c.api for c in calls])
-        yield Train(np.array(run), self._names(run, ops), held, api, np.cumsum(held + api))
+        yield Train(np.array(run), self._names(run, ops), held, api, np.cumsum(held + api, axis=0))
 
     def _chain(self, body: Body, ops: Sequence[Op]) -> Segment:
-        (replay,) = Frame((("", (body,)),)).filled(ops)[0][1]
+        (replay,) = Frame((("", (body,)),), tuple(ops)).filled(ops)[0][1]
         assert isinstance(replay, Replay)
         at, counts = np.unique(body.kernels, return_counts=True)
         return Chain(
@@ -112,7 +112,7 @@ class Planner:
                 return Thought(self._costs.call(op))
             case Copy():
                 assert at is not None
-                return CopyCall(at, self._costs.call(op))
+                return CopyCall(at, op, self._costs.call(op))
             case Replay():
                 return Refused("graphs with branches")
             case _:

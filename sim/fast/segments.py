@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -15,32 +15,32 @@ from sim.fast.pace import Pace
 from sim.fast.refusal import OutsideError
 from sim.program.calls import Call
 from sim.program.constants import Constants
-from sim.program.ops import STEP, Copy, Kernel, Op
+from sim.program.ops import STEP, Copy, Kernel
 from sim.timeline.spans import Column, Kind
 
 
 class Filled:
-    """The operations of one step: what segments find at their positions."""
+    """What the operations of one step take, in nanoseconds, by their positions: numbers, or columns of numbers."""
 
-    __slots__ = ("_ns", "_paces", "ops")
+    __slots__ = ("_column", "_paces", "ns")
 
-    def __init__(self, ops: Sequence[Op], ns: Column | None = None) -> None:
-        self.ops = ops
-        self._ns = ns
+    def __init__(self, ns: Sequence[Any] | Column) -> None:
+        self.ns = ns
+        self._column: Column | None = None
         self._paces: dict[Train, Pace] = {}
 
     @property
-    def ns(self) -> Column:
-        """Nanoseconds of each operation, 0 for those that have none."""
-        if self._ns is None:
-            self._ns = np.array([getattr(op, "ns", 0) for op in self.ops], dtype=np.int64)
-        return self._ns
+    def column(self) -> Column:
+        """The same as an array."""
+        if self._column is None:
+            self._column = np.asarray(self.ns, dtype=np.int64)
+        return self._column
 
     def pace(self, train: Train, constants: Constants) -> Pace:
         """A train's pace on a host without jitter."""
         pace = self._paces.get(train)
         if pace is None:
-            pace = self._paces[train] = Pace.of(train.returns, self.ns[train.at], constants)
+            pace = self._paces[train] = Pace.of(train.returns, self.column[train.at], constants)
         return pace
 
 
@@ -53,40 +53,40 @@ class Segment(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class KernelCall:
-    """One kernel."""
+    """One kernel like ``op``."""
 
     at: int
+    op: Kernel
     call: Call
 
     def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
         """Launch it."""
         start = caller.paid(self.call.held, self.call.api)
-        op = filled.ops[self.at]
-        assert op.__class__ is Kernel
-        begin = caller.device.kernel(stream, caller.now, op.ns)
+        ns = filled.ns[self.at]
+        begin = caller.device.kernel(stream, caller.now, ns)
         caller.launched(stream, start, self.call.name, step.index)
-        caller.spans.kernel(stream.track, begin, begin + op.ns, op.name, step.index)
+        caller.spans.kernel(stream.track, begin, begin + ns, self.op.name, step.index)
 
 
 @dataclass(frozen=True, slots=True)
 class CopyCall:
-    """One copy, which holds the caller until it is done if it is pageable."""
+    """One copy like ``op``, which holds the caller until it is done if it is pageable."""
 
     at: int
+    op: Copy
     call: Call
 
     def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
         """Enqueue it."""
         start = caller.paid(self.call.held, self.call.api)
-        op = filled.ops[self.at]
-        assert op.__class__ is Copy
-        begin = caller.device.copy(stream, caller.now, op)
+        op, ns = self.op, filled.ns[self.at]
+        begin = caller.device.copy(stream, caller.now, op.direction, ns)
         caller.now = caller.device.later(caller.now, stream.launches.opens(caller.now))
         if not op.pinned:
             copied = max(caller.device.reached(stream), 0)
             caller.now = copied + caller.costs.constants.wake_spin if copied > caller.now else caller.now
         caller.spans.call(start, caller.now, self.call.name, step.index)
-        caller.spans.copy(stream.track, begin, begin + op.ns, op, step.index)
+        caller.spans.copy(stream.track, begin, begin + ns, op, step.index)
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,14 +169,14 @@ class Chain:
             device.launched.add(self.executable)
             api += self.first
         start = caller.paid(self.call.held, api)
-        ops, ns = filled.ops, 0
+        each, ns = filled.ns, 0
         for at, count in self.counts:
-            ns += ops[at].ns * count  # type: ignore[union-attr]
+            ns += each[at] * count
         begin = device.replay(stream, caller.now, len(self.at), ns)
         caller.launched(stream, start, self.call.name, step.index)
         if caller.spans.kept:
             gap = device.constants.graph_gap
-            caller.spans.graph(stream.track, begin, filled.ns[self.at], self.names, gap, step.index)
+            caller.spans.graph(stream.track, begin, filled.column[self.at], self.names, gap, step.index)
 
 
 @dataclass(frozen=True, eq=False, slots=True)
@@ -201,12 +201,12 @@ class Train:
         else:
             calls = np.stack([self.held, self.api], axis=1).ravel()
             returns = np.cumsum(caller.jitter.many(calls).reshape(-1, 2).sum(axis=1))
-            pace = Pace.of(returns, filled.ns[self.at], constants)
+            pace = Pace.of(returns, filled.column[self.at], constants)
         if not launches.can_fill(caller.now, pace.count):
-            self._launched(caller, stream, pace, returns, filled.ns, step.index)
-            caller.passed(int(returns[-1]))
+            self._launched(caller, stream, pace, returns, filled.column, step.index)
+            caller.passed(returns[-1])
             return
-        costs, ns = np.diff(returns, prepend=0), filled.ns[self.at]
+        costs, ns = np.diff(returns, prepend=0), filled.column[self.at]
         for low in range(0, pace.count, launches.depth):
             block = slice(low, low + launches.depth)
             self._held_up(caller, stream, costs[block], ns[block], self.names[block], step.index)

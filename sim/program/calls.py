@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
 
 from sim.program.constants import Constants
 from sim.program.ops import Collective, Copy, Kernel, Op, Record, Replay, Think, WaitEvent, api_name
@@ -43,7 +46,7 @@ class HostCosts:
     def work_ns(self, name: str, rows: int, tokens: int) -> int:
         """Time of the server's work ``name`` for a batch of that size; 0 for work without a cost."""
         base, per_row, per_token = self.work.get(name, (0, 0, 0))
-        ns = round((base + per_row * rows + per_token * tokens) * self.scale)
+        ns = self.scaled(base + per_row * rows + per_token * tokens)
         return ns + self.extra if name == "schedule" else ns
 
     @property
@@ -91,3 +94,14 @@ class HostCosts:
         """What the first launch of an executable adds to its call."""
         c = self.constants
         return self.scaled(c.first_replay + c.first_replay_per_1000_nodes * len(op.graph.kernels) // 1000)
+
+
+class ManyHosts(HostCosts):
+    """One host at several speeds at once: ``scale`` and ``extra`` are columns, and so are all times."""
+
+    scale: Any
+    extra: Any
+
+    def scaled(self, ns: int) -> Any:
+        """A host time on each of the hosts."""
+        return np.rint(ns * self.scale).astype(np.int64)

@@ -28,10 +28,11 @@ class Frame:
     """The order of a step's calls. ``filled`` with other operations it is another step of the same kind.
 
     Operations that fill the same position differ in ``ns``, ``flops`` and ``bytes`` alone: the host pays the same
-    for all of them.
+    for all of them. ``ops`` are those of one such step.
     """
 
     pieces: tuple[tuple[str, tuple[Item, ...]], ...]
+    ops: tuple[Op, ...]
 
     @classmethod
     def of(cls, pieces: Pieces, ops: Sequence[Op]) -> Frame:
@@ -43,7 +44,7 @@ class Frame:
                 return Body(op.executable, tuple(at[id(k)] for k in op.graph.kernels))
             return at.get(id(op), op)
 
-        return cls(tuple((stream, tuple(map(item, enqueued))) for stream, enqueued in pieces))
+        return cls(tuple((stream, tuple(map(item, enqueued))) for stream, enqueued in pieces), tuple(ops))
 
     def filled(self, ops: Sequence[Op]) -> Pieces:
         """The pieces of a step with these operations."""

@@ -34,11 +34,11 @@ Lowering = Callable[[Phase], Pieces]
 class Framing(Protocol):
     """A lowering that knows which steps have the same frame."""
 
-    def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
-        """A phase's frame and the operations that fill it."""
+    def framed(self, phase: Phase) -> tuple[Frame, Sequence[int]]:
+        """A phase's frame and the durations (ns) of the operations that fill it."""
 
-    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
-        """The operations of a decode phase, and their durations (ns) in each of the steps after it, in columns."""
+    def over(self, phase: Phase, contexts: Times) -> Times:
+        """The durations of a decode phase's operations over each of these contexts, in columns."""
 
 
 def no_lowering(phase: Phase) -> Pieces:
@@ -57,30 +57,28 @@ class TimerLowering:
     def __init__(self, model: TimerModel, scale: float = 1.0) -> None:
         self._model = model
         self._scale = scale
+        kernel = Kernel("timer", "sleep", 0)
         self._frames = {
-            (forward, copy): Frame(((FORWARD, (*([0] if forward else []), *([Record(STEP)] if copy else []))),))
-            for forward in (True, False)
+            (forward, copy): Frame.of([(FORWARD, [*main, *([Record(STEP)] if copy else [])])], main)
+            for forward, main in ((True, [kernel]), (False, []))
             for copy in (True, False)
         }
 
     def __call__(self, phase: Phase) -> Pieces:
         """The kernel of a batch and the record of its event."""
-        frame, ops = self.framed(phase)
-        return frame.filled(ops)
+        frame, times = self.framed(phase)
+        return frame.filled([Kernel("timer", "sleep", ns) for ns in times])
 
-    def framed(self, phase: Phase) -> tuple[Frame, Sequence[Op]]:
+    def framed(self, phase: Phase) -> tuple[Frame, Sequence[int]]:
         """The kernel of a batch, which is its forward pass, and the record of its event, which is its copy back."""
         forward = "forward" in phase.parts
-        return self._frames[forward, "copy" in phase.parts], self._ops(phase) if forward else ()
-
-    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
-        """A timer takes as long in every step of the same rows."""
-        (kernel,) = self._ops(phase)
-        return (kernel,), np.full((1, steps), kernel.ns, dtype=np.int64)
-
-    def _ops(self, phase: Phase) -> tuple[Kernel]:
         ns = round((self._model.step + self._model.per_row * phase.batch.rows) * self._scale)
-        return (Kernel("timer", "sleep", ns),)
+        return self._frames[forward, "copy" in phase.parts], [ns] if forward else []
+
+    def over(self, phase: Phase, contexts: Times) -> Times:
+        """A timer takes as long over any context."""
+        _, times = self.framed(phase)
+        return np.repeat(np.array(times, dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,25 +128,21 @@ class TransformerLowering:
         """The operations of the phase's parts, in the order of their calls."""
         return self._arranged(phase, self._sized(phase))
 
-    def framed(self, phase: Phase) -> tuple[Frame, tuple[Op, ...]]:
-        """The same as a frame, which is one object for all steps that it is common to, and what fills it."""
+    def framed(self, phase: Phase) -> tuple[Frame, list[int]]:
+        """The same as a frame, which is one object for all steps that it is common to, and what they take."""
         sized = self._sized(phase)
         ops = sized.ops
         key = phase.parts, phase.batch.bucket, len(phase.batch.prompts), len(ops)
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
-        return frame, ops
+        return frame, [op.ns for op in ops]  # type: ignore[union-attr]
 
-    def ahead(self, phase: Phase, steps: int) -> tuple[Sequence[Op], Times]:
-        """The operations of a decode phase, and their durations in each of the next ``steps`` steps, in columns.
-
-        With each step, every row attends to one token more.
-        """
+    def over(self, phase: Phase, contexts: Times) -> Times:
+        """What the operations of a decode phase take if its rows attend to so many tokens, in columns."""
         batch, sized = phase.batch, self._sized(phase)
         ops = sized.ops
-        times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], steps, axis=1)  # type: ignore[union-attr]
-        contexts = batch.decode_context + batch.rows * np.arange(1, steps + 1)
+        times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)  # type: ignore[union-attr]
         nbytes = _decode_bytes(batch, contexts)
         copies, moved = len(sized.inputs), len(sized.inputs) + len(sized.resolve)
         if copies:
@@ -157,7 +151,7 @@ class TransformerLowering:
         if sized.forward is not None:
             at = next(i for i, op in enumerate(ops) if isinstance(op, Kernel) and op.name == "decode_attention")
             times[at] = self._transformer.decode_curve(batch.bucket or batch.rows).many(contexts + batch.padding)
-        return ops, times
+        return times
 
     @staticmethod
     def _input_bytes(batch: Batch) -> int:

@@ -102,9 +102,24 @@ def pace(timeline: Timeline, *, closed: bool = True) -> StepPace:
     """The pace of a serving run, spans or not; raises ``ValueError`` when it delivered nothing."""
     if not timeline.deliveries:
         raise ValueError("the run delivered no step")
-    times, steps, rows, tokens = (timeline.delivered(name) for name in ("time", "step", "rows", "tokens"))
-    first_arrival, last = min((s.arrival for s in timeline.served), default=0), int(times[-1])
-    bounds = _steady(rows, timeline.delivered("prefill") > 0, times) if closed else steps[:0]
+    first_arrival = min((s.arrival for s in timeline.served), default=0)
+    times, steps, rows, tokens, prefill = map(timeline.delivered, ("time", "step", "rows", "tokens", "prefill"))
+    return pace_of(times, steps, rows, tokens, prefill > 0, first_arrival, closed=closed)
+
+
+def pace_of(
+    times: Column,
+    steps: Column,
+    rows: Column,
+    tokens: Column,
+    prefill: npt.NDArray[np.bool_],
+    first_arrival: int = 0,
+    *,
+    closed: bool = True,
+) -> StepPace:
+    """The pace of so many deliveries, at least one, by their columns."""
+    last = int(times[-1])
+    bounds = _steady(rows, prefill, times) if closed else steps[:0]
     if len(bounds) > 1:
         window, numbers = (int(times[bounds[0]]), int(times[bounds[-1]])), steps[bounds[1:]]
     else:

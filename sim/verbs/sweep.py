@@ -63,7 +63,7 @@ def sweep(arguments: argparse.Namespace) -> int:
     question = Question(arguments.scenario, tuple(arguments.set), arguments.model, loaded.digest)
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     points = points_of(axes, seeds, arguments.sample, arguments.points)
-    console = Console(stderr=True)
+    console, backend = Console(stderr=True), _backend(arguments)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         Store(arguments.out, resume=arguments.resume) as store,
@@ -76,12 +76,18 @@ def sweep(arguments: argparse.Namespace) -> int:
             points,
             store,
             jobs=arguments.jobs,
-            backend=_backend(arguments),
+            backend=backend,
             told=partial(progress.advance, bar),
         )
         check = progress.add_task("checking with the reference", total=None)
         unequal = trust(
-            question, points, store, arguments.seed, lambda number: progress.update(check, completed=number)
+            question,
+            points,
+            store,
+            arguments.seed,
+            jobs=arguments.jobs,
+            backend=backend,
+            told=partial(progress.advance, check),
         )
     rows = [store.rows[point.digest(question.digest)] for point in points]
     failed = [row for row in rows if row["error"] is not None]

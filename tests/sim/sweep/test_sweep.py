@@ -23,7 +23,7 @@ from sim.studies.sweep.store import Store, read_parquet
 
 SCENARIO = "decode-qwen3-0.6b"
 SMALL = ("model=tiny", "workload.output_tokens=10")
-GRID = ("--vary", "workload.batch=1..8*2", "--vary", "host.scale=0.5,1,2")
+GRID = ("--vary", "workload.batch=1..8*2", "--vary", "host.scale=0.5,1,2,4")
 COMMAND = ["sweep", SCENARIO, *(word for text in SMALL for word in ("--set", text)), *GRID]
 
 duckdb = pytest.importorskip("duckdb")
@@ -41,9 +41,9 @@ def test_rows_are_what_single_runs_say(tmp_path: Path, capsys: pytest.CaptureFix
     out = tmp_path / "a.parquet"
     assert main([*COMMAND, "--out", str(out)]) == 0
     said = capsys.readouterr().out
-    assert said.splitlines()[0] == "12 points, 0 of them known before, 0 that cannot be run; 12 checked"
+    assert said.splitlines()[0] == "16 points, 0 of them known before, 0 that cannot be run; 16 checked"
     rows = read_parquet(out)
-    assert len(rows) == len({row["point"] for row in rows}) == 12
+    assert len(rows) == len({row["point"] for row in rows}) == 16
     assert all(row["equal"] for row in rows)
     row = next(row for row in rows if (row["workload.batch"], row["host.scale"]) == (4, 2))
     sets = (*SMALL, "workload.batch=4", "host.scale=2")
@@ -60,7 +60,7 @@ def test_an_interrupted_sweep_resumes_and_a_repeated_one_costs_nothing(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "a.parquet"
-    asked, points = question(), grid("workload.batch=1..8*2", "host.scale=0.5,1,2")
+    asked, points = question(), grid("workload.batch=1..8*2", "host.scale=0.5,1,2,4")
     store = Store(out, resume=False)
     store.append(evaluate(asked, points[:5]))
     store.__exit__(KeyboardInterrupt, KeyboardInterrupt())
@@ -69,11 +69,10 @@ def test_an_interrupted_sweep_resumes_and_a_repeated_one_costs_nothing(
     with log.open("a") as file:
         file.write('{"point": "cut sh')  # killed while it wrote
     assert main([*COMMAND, "--out", str(out), "--resume"]) == 0
-    assert "12 points, 5 of them known before" in capsys.readouterr().out
+    assert "16 points, 5 of them known before" in capsys.readouterr().out
     monkeypatch.setattr("sim.studies.sweep.run.evaluate", None)
-    monkeypatch.setattr("sim.studies.sweep.run.answer", None)
     assert main([*COMMAND, "--out", str(out), "--resume"]) == 0
-    assert "12 points, 12 of them known before" in capsys.readouterr().out
+    assert "16 points, 16 of them known before" in capsys.readouterr().out
 
 
 def test_a_point_that_cannot_be_run_is_a_row_with_its_reason(tmp_path: Path) -> None:

@@ -1,0 +1,185 @@
+"""Many runs at once that differ in durations alone: one loop, whose times are columns with a number for each run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from sim.effects import Arrivals, Emit, Host, Launch, Loop, Phase, Receive, Source, Step, Wait
+from sim.fast.caller import Caller
+from sim.fast.device import Device, Stream
+from sim.fast.launch_queue import NEVER, LaunchQueue
+from sim.fast.plan import Planner
+from sim.fast.refusal import OutsideError
+from sim.fast.segments import Filled
+from sim.fast.spans import SpanWriter
+from sim.program.calls import ManyHosts
+from sim.program.frame import Frame
+from sim.serving.batch import Batch, StepResult
+from sim.timeline.spans import Column, Place, Recorder
+
+Tariff = Callable[[Phase], tuple[Frame, Column]]
+"""A phase's frame, and the durations (ns) of its operations in each run, in columns."""
+
+
+class _Queue(LaunchQueue):
+    """A launch queue that must not fill: ``started`` of its launches are known to have started in every run."""
+
+    __slots__ = ("known",)
+
+    def __init__(self, depth: int) -> None:
+        super().__init__(depth)
+        self.known = 0
+
+    def add(self, start: int) -> None:
+        del start
+        self.count += 1
+
+    def add_train(self, launches: int, last: int, starts: object) -> None:
+        del last, starts
+        self.count += launches
+
+    def opens(self, now: int) -> int:
+        self.can_fill(now, 0)
+        return NEVER
+
+    def can_fill(self, now: int, launches: int) -> bool:
+        del now
+        if self.count + launches - self.known > self.depth:
+            raise OutsideError("a launch queue that may fill")
+        return False
+
+
+class _Device(Device):
+    """A device whose times are columns."""
+
+    later = staticmethod(np.maximum)
+
+    def stream(self, name: str) -> Stream:
+        known = name in self.streams
+        stream = super().stream(name)
+        if not known:
+            stream.launches = _Queue(self.constants.queue_depth)
+        return stream
+
+    def _switched(self, stream: Stream, ready: int, *, backlog: bool) -> int:
+        del backlog
+        if self.last is not None:
+            raise OutsideError(f"kernels that alternate between streams {self.last.name!r} and {stream.name!r}")
+        self.last = stream
+        return ready
+
+    def _in_turn(self, other: Stream, stream: Stream, ready: int, before: int) -> None:
+        del ready, before
+        raise OutsideError(f"copies of streams {other.name!r} and {stream.name!r} on one engine")
+
+
+class _Caller(Caller):
+    """A host thread whose clock is a column."""
+
+    __slots__ = ()
+
+    def passed(self, ns: Any) -> None:
+        self.now = self.now + ns
+
+
+@dataclass
+class Passed:
+    """Decode steps that reached the clients: their numbers, rows and tokens, and when (ns), steps by runs."""
+
+    times: Column
+    steps: Column
+    rows: Column
+    tokens: Column
+
+
+class Replicas:
+    """A machine for runs that take the same decisions, whatever time it is: closed batches without draws.
+
+    Raises ``OutsideError`` where a time decides what comes next, or a launch queue may fill: then each run has to be
+    simulated by itself. Everything else is the fast machine's model, by the same calls on the same streams.
+    """
+
+    def __init__(self, costs: ManyHosts, tariff: Tariff, warm: Iterable[Hashable] = ()) -> None:
+        recorder = Recorder()
+        device = _Device(costs.constants, recorder, warm)
+        spans = SpanWriter(recorder, recorder.track("host", Place.HOST_THREAD), kept=False)
+        self._caller = _Caller(costs, device, spans, None)
+        self._caller.now = 0 * costs.extra
+        self._costs = costs
+        self._tariff = tariff
+        self._planner = Planner(costs, recorder)
+        self._launched: dict[int, list[tuple[Stream, int, Column]]] = {}
+        self._times: list[Any] = []
+        self._emitted: list[tuple[int, int, int]] = []
+
+    def run(self, loop: Loop[Any], source: Source) -> Passed:
+        """Run the loop to its end."""
+        answer: Any = None
+        while True:
+            try:
+                effect = loop.send(answer)
+            except StopIteration:
+                emitted = np.array(self._emitted, dtype=np.int64).reshape(-1, 3)
+                return Passed(np.array(self._times, dtype=np.int64), *emitted.T)
+            match effect:
+                case Receive():
+                    answer = self._receive(source)
+                case Host():
+                    answer = self._work(effect)
+                case Launch(work=Phase() as phase):
+                    answer = self._launch(phase)
+                case Wait(on=Step() as step):
+                    answer = self._wait(step, source, blocking=effect.how == "blocking")
+                case Emit(outputs=outputs):
+                    self._emitted.append((outputs.batch.index, outputs.batch.rows, outputs.tokens))
+                    self._times.append(self._caller.now)
+                case _:
+                    raise OutsideError(f"a loop that asks for {effect.__class__.__name__}")
+
+    def _receive(self, source: Source) -> Arrivals:
+        if (source.next_arrival() or 0) > 0:
+            raise OutsideError("requests that arrive")
+        self._caller.now = self._caller.now + self._costs.work_ns("receive", len(requests := source.take(0)), 0)
+        return Arrivals(0, requests, closed=source.closed)
+
+    def _work(self, effect: Host) -> Any:
+        result = effect.work()
+        batch = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
+        rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
+        self._caller.now = self._caller.now + self._costs.work_ns(effect.name, rows, tokens)
+        return result
+
+    def _launch(self, phase: Phase) -> Step:
+        if phase.sync_each:
+            raise OutsideError("waits after every operation")
+        caller = self._caller
+        frame, times = self._tariff(phase)
+        plan, filled = self._planner.of_frame(frame), Filled(times)
+        step = Step(phase.batch.index, phase.batch)
+        for name, segments in plan:
+            stream = caller.device.stream(name)
+            for segment in segments:
+                segment.make(caller, stream, filled, step)
+        self._launched[id(step)] = [
+            (stream, stream.launches.count, np.asarray(stream.free_at)) for stream in caller.device.streams.values()
+        ]
+        return step
+
+    def _wait(self, step: Step, source: Source, *, blocking: bool) -> StepResult:
+        caller, constants = self._caller, self._costs.constants
+        if step.mark is None or step.batch is None:
+            raise OutsideError("waits for a step without an event")
+        start = caller.now
+        now = start + self._costs.scaled(constants.event_sync_call)
+        woken = step.mark + constants.wake(device=False, blocking=blocking)
+        caller.now = np.where(step.mark > start, np.maximum(now, woken), now)
+        for stream, count, free_at in self._launched.pop(id(step)):
+            if np.all(free_at <= caller.now):
+                queue = stream.launches
+                assert isinstance(queue, _Queue)
+                queue.known = max(queue.known, count)
+        return StepResult(0, source.stopped(step.batch))
