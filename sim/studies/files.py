@@ -50,7 +50,7 @@ def write_files(folder: Path, results: Results) -> list[Path]:
     if isinstance(scenario := results.loaded.scenario, Serving) and scenario.workload.batch is None:
         writers |= {"requests.csv": _write_requests, "load.png": _draw_load}
     if all(len(timeline.table) for timeline in results.timelines.values()):
-        writers |= {"timeline.json": _write_timeline, "timeline.png": _draw}
+        writers |= {"timeline.json": _write_timeline, "timeline.png": draw_results}
     paths = [folder / name for name in writers]
     if taken := next((path for path in paths if path.is_dir()), None):
         raise IsADirectoryError(EISDIR, strerror(EISDIR), str(taken))
@@ -104,7 +104,8 @@ def _made(folder: Path) -> Iterator[None]:
         raise
 
 
-def _draw(picture: Path, results: Results) -> None:
+def draw_results(picture: Path, results: Results) -> None:
+    """Draw all modes, the first few steady steps of a server and the whole of a program."""
     loaded = results.loaded
     if loaded.scenario.kind != "serving":
         notes = {mode: f"{time(n['total_us'])}, {n['speedup']:.2f}x" for mode, n in results.modes.items()}

@@ -81,7 +81,7 @@ def breakdown(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(result.as_json(), indent=2), flush=True)
         else:
-            print_breakdown(Printer(width=None if sys.stdout.isatty() else 120), result)
+            print_breakdown(Printer(width=None if sys.stdout.isatty() else 150), result)
     if arguments.out is not None:
         from sim.studies.bars import draw_breakdown
 

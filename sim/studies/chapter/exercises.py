@@ -155,15 +155,16 @@ CLAIMS = (
     ),
     Claim(
         "breakdown-by-batch", SCRIPTS, "Script 2: scheduling against compute, by batch, and what overlap gains",
-        "overlapsim breakdown scheduling-overhead --vary workload.batch=1..256*4", _breakdown_by_batch,
+        f"overlapsim breakdown scheduling-overhead --vary workload.batch=1..256*4 --set {ALL_MODES}",
+        _breakdown_by_batch,
     ),
     Claim(
         "hundred-matmuls", EXERCISES, "Exercise 1: a hundred small products are faster as a graph",
-        "overlapsim breakdown hundred-matmuls --vary n=64..4096*2", _hundred_matmuls,
+        "overlapsim breakdown hundred-matmuls --vary n=64,256,1024,2048,4096", _hundred_matmuls,
     ),
     Claim(
         "other-shapes", EXERCISES, "Exercise 2: a graph of a fixed shape works; another shape does not fit",
-        "overlapsim run shape-constraints --set 'engine.buckets=[64]'", _other_shapes,
+        "overlapsim run shape-constraints --set engine.buckets=[64]", _other_shapes,
     ),
     Claim(
         "sleeping-batches", EXERCISES, "Exercise 3: sleeping batches with and without overlap",
@@ -172,7 +173,8 @@ CLAIMS = (
     Claim(
         "hierarchy", "The speed hierarchy",
         "Replay costs 0.01 ms, overlap 0.5 ms that is hidden, normal scheduling 2 to 5 ms, naive Python 10 ms or more",
-        "overlapsim run decode-llama-3.1-8b --set engine.modes=naive,serial-eager,serial-graph,overlap-graph",
+        "overlapsim breakdown decode-llama-3.1-8b --set workload.output_tokens=24 "
+        "--set engine.modes=naive,serial-eager,serial-graph,overlap-graph",
         _hierarchy,
     ),
 )  # fmt: skip

@@ -126,11 +126,11 @@ def _three_reasons(lab: Lab) -> Finding:
 CLAIMS = (
     Claim(
         "record-once", SECTION, "Recorded once, a graph is played many times",
-        "overlapsim run decode-llama-3.1-8b --set engine.modes=serial-eager,serial-graph", _record_once,
+        "overlapsim breakdown decode-llama-3.1-8b --set engine.modes=serial-eager,serial-graph", _record_once,
     ),
     Claim(
         "one-launch", SECTION, "One launch replaces many",
-        "overlapsim run scheduling-overhead --set engine.modes=serial-eager,serial-graph --json", _one_launch,
+        "overlapsim breakdown scheduling-overhead --set engine.modes=serial-eager,serial-graph", _one_launch,
     ),
     Claim(
         "three-reasons", SECTION, "It is fast for three reasons: one launch, an optimised sequence, no latencies",

@@ -141,22 +141,25 @@ def _five_steps(lab: Lab) -> Finding:
 CLAIMS = (
     Claim(
         "device-waits", PROBLEM, "Scheduling, preparing and processing run on the CPU while the GPU waits",
-        "overlapsim breakdown scheduling-overhead", _device_waits,
+        "overlapsim breakdown scheduling-overhead --set engine.modes=serial-graph", _device_waits,
     ),
     Claim(
         "five-steps", PROBLEM, "The server's five steps, one after the other and overlapped",
-        "overlapsim breakdown scheduling-overhead --out steps.png", _five_steps,
+        "overlapsim breakdown scheduling-overhead --set engine.modes=serial-graph,overlap-graph", _five_steps,
     ),
     Claim(
         "small-batches", PROBLEM, "For small decode batches the CPU's work exceeds the GPU's",
-        "overlapsim breakdown scheduling-overhead --vary workload.batch=1..256*4", _small_batches,
+        "overlapsim breakdown scheduling-overhead --vary workload.batch=1..64*4 --set engine.modes=serial-eager",
+        _small_batches,
     ),
     Claim(
         "milliseconds", HOW_BAD, "A decode step takes 5 to 10 ms of GPU and 2 to 5 ms of CPU time",
-        "overlapsim breakdown decode-llama-3.1-8b --vary workload.batch=16,128", _milliseconds,
+        "overlapsim breakdown decode-llama-3.1-8b --vary workload.batch=16,128 --set engine.modes=serial-eager",
+        _milliseconds,
     ),
     Claim(
         "twenty-to-fifty", HOW_BAD, "That is 20 to 50 % of overhead",
-        "overlapsim breakdown decode-llama-3.1-8b --set engine.preset=pytorch", _twenty_to_fifty,
+        "overlapsim breakdown decode-llama-3.1-8b --vary engine.preset=lean,pytorch --set engine.modes=serial-eager",
+        _twenty_to_fifty,
     ),
 )  # fmt: skip

@@ -138,20 +138,22 @@ CLAIMS = (
     ),
     Claim(
         "what-slots-cost", FUTURES, "A resolve kernel substitutes references on the GPU",
-        "overlapsim run decode-qwen3-0.6b --out runs/slots", _what_slots_cost,
+        "overlapsim breakdown decode-qwen3-0.6b --set engine.modes=overlap-graph", _what_slots_cost,
     ),
     Claim(
         "loop-as-it-stands", LOOP, "The loop launches the next batch, then processes the previous one",
-        "overlapsim run decode-qwen3-0.6b --set engine.preset=chapter", _loop_as_it_stands,
+        "overlapsim breakdown decode-qwen3-0.6b --set engine.preset=chapter --set engine.modes=overlap-graph",
+        _loop_as_it_stands,
     ),
     Claim(
         "combined", COMBINED, "Graphs for decode and overlap for prefill are the ultimate combination",
-        "overlapsim run decode-qwen3-0.6b --set engine.preset=chapter", _combined,
+        "overlapsim breakdown decode-qwen3-0.6b --vary engine.preset=lean,chapter --set engine.modes=overlap-graph",
+        _combined,
     ),
     Claim(
         "by-phase", COMBINED, "Decode gets near-zero overhead, prefill reduced overhead",
-        "overlapsim run decode-llama-3.1-8b --set engine.preset=chapter --set workload.rate=30/s "
-        "--set workload.requests=24",
+        "overlapsim breakdown decode-llama-3.1-8b --vary engine.preset=lean,chapter --set engine.modes=overlap-graph "
+        "--set workload.rate=30/s --set workload.requests=24 --set workload.output_tokens=16",
         _by_phase,
     ),
 )  # fmt: skip

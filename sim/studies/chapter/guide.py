@@ -1,0 +1,51 @@
+"""The guide: the chapter's sections in order, as Markdown, with what every command prints."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from itertools import groupby
+
+from sim.studies.chapter.claim import Outcome
+from sim.studies.chapter.pictures import PICTURES
+from sim.studies.chapter.report import measured_words, tally
+
+INTRODUCTION = """\
+A textbook chapter on advanced scheduling and CUDA graphs makes claims, gives two scripts and three exercises. Here each
+is a command that runs on any machine, with what it predicts for an H200, what an H200 measured where it was, and a
+verdict that follows from these numbers. `overlapsim chapter` computes all of it; `overlapsim chapter --write FOLDER`
+wrote this page, and a test compares the two. On a GPU of your own: `overlapsim validate chapter --on cuda`."""
+
+
+def guide(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> str:
+    """The whole page; ``printed`` runs a command and returns what it prints."""
+    return "\n".join([*_head(outcomes), *_sections(outcomes, printed)])
+
+
+def _head(outcomes: Sequence[Outcome]) -> Iterator[str]:
+    yield "# The chapter, runnable\n"
+    yield f"{INTRODUCTION}\n"
+    yield f"{tally(outcomes)}.\n"
+    yield "| claim | verdict | because |"
+    yield "|---|---|---|"
+    for outcome in outcomes:
+        claim, found = outcome.claim, outcome.finding
+        yield f"| [{claim.says}](#{claim.name}) | {found.verdict.value} | {found.because} |"
+    yield ""
+
+
+def _sections(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> Iterator[str]:
+    for section, members in groupby(outcomes, key=lambda outcome: outcome.claim.section):
+        yield f"## {section}\n"
+        for outcome in members:
+            yield from _claim(outcome, printed)
+
+
+def _claim(outcome: Outcome, printed: Callable[[str], str]) -> Iterator[str]:
+    claim, found = outcome.claim, outcome.finding
+    yield f'### <a id="{claim.name}"></a>{claim.says}\n'
+    yield f"```console\n$ {claim.command}\n{printed(claim.command)}```\n"
+    if claim.name in PICTURES:
+        yield f"![{claim.says}]({claim.name}.png)\n"
+    yield f"*Predicted*: {found.predicted}.\n"
+    yield f"*Measured*: {measured_words(outcome)}.\n" if found.measured else "*Measured*: not yet.\n"
+    yield f"*Verdict*: **{found.verdict.value}**: {found.because}.\n"
