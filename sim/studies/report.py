@@ -44,6 +44,8 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
         print_latencies(console, results)
     for note in results.notes:
         console.print(note, soft_wrap=True, highlight=False)
+    for reason in results.reasons:
+        console.print(reason, soft_wrap=True, highlight=False)
     for mode, cycle in results.cycles.items():
         console.print(f"{mode}: {cycle}", soft_wrap=True, highlight=False)
     if results.waterfall is not None:

@@ -13,6 +13,7 @@ from sim.fast.cycle import Cycle
 from sim.studies.machines import MachineName
 from sim.studies.noise import noise
 from sim.studies.program import program_metrics, run_program
+from sim.studies.reasons import reasons
 from sim.studies.replications import combined, ratio_interval
 from sim.studies.serving import ServingRun
 from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
@@ -65,6 +66,7 @@ class Results:
     notes: list[str] = field(default_factory=list)
     graphs: dict[int, dict[str, float]] = field(default_factory=dict)
     cycles: dict[str, Cycle] = field(default_factory=dict)
+    reasons: list[str] = field(default_factory=list)
     draws: list[dict[str, dict[str, Any]]] = field(default_factory=list)
 
     @property
@@ -105,6 +107,8 @@ class Results:
                 mode: {"step_us": float(c.step) / 1000, "bound": c.bound, "text": str(c)}
                 for mode, c in self.cycles.items()
             }
+        if self.reasons:
+            result["reasons"] = self.reasons
         if self.waterfall is not None:
             result["why"] = {
                 "base": self.waterfall.base,
@@ -165,6 +169,9 @@ def run_all(
     scenario = loaded.scenario
     if isinstance(scenario, WithoutServer):
         return results
+    if scenario.workload.batch is None:
+        busy = {mode: found["device_busy"] for mode, found in results.modes.items()}
+        results.reasons = reasons(results.timelines, busy)
     run = ServingRun.of(loaded, seed, machine)
     if scenario.workload.batch is not None:
         found = {mode: run.cycle(mode) for mode in scenario.engine.modes}

@@ -8,8 +8,10 @@ from math import prod
 import pytest
 
 from scenarios.loader import load_scenario
+from sim.studies.results import run_all
 from sim.studies.serving import ServingRun
 from sim.studies.why import Waterfall, break_evens, step_time, waterfall
+from sim.timeline.first_tokens import FirstTokens
 
 
 def run(name: str, *changes: str) -> ServingRun:
@@ -79,3 +81,34 @@ def test_every_loop_is_a_factor_of_its_own() -> None:
         tiny = run("decode-qwen3-0.6b", "model=tiny", f"engine.preset={engine}", *changes)
         found = waterfall(tiny, "serial-graph", "overlap-graph")
         assert list(causes(found)) == ["hidden host work", "FutureMap kernels", *own]
+
+
+def test_prefill_that_fills_the_device_gains_nothing_from_either() -> None:
+    results = run_all(load_scenario("limits-prefill", ["workload.requests=24"]))
+    rates = [found["tokens_per_s"] for found in results.modes.values()]
+    assert max(rates) / min(rates) < 1.005
+    assert results.modes["serial-eager"]["device_busy"] > 0.99
+    assert "0.2% of serial-eager's time is there to be filled" in results.reasons[0]
+
+
+def test_late_admission_costs_few_clients_steps_and_first_tokens() -> None:
+    loaded = load_scenario("limits-few-clients")
+    results = run_all(loaded, replications=1)
+    serial, overlap = results.modes["serial-graph"], results.modes["overlap-graph"]
+    assert overlap["tokens_per_s"] < serial["tokens_per_s"]
+    assert overlap["ttft_mean_us"] > 1.2 * serial["ttft_mean_us"]
+    assert overlap["tpot_mean_us"] < serial["tpot_mean_us"]
+    (reason,) = results.reasons
+    assert "more behind what was launched before" in reason
+    assert "rows of requests that had ended" in reason
+    steps = {mode: len(timeline.deliveries) for mode, timeline in results.timelines.items()}
+    assert f"{steps['overlap-graph'] - steps['serial-graph']} steps more, of {steps['serial-graph']}," in reason
+
+
+def test_the_parts_of_a_first_token_add_up_to_its_time() -> None:
+    timeline = run("limits-few-clients", "workload.requests=8").timeline("overlap-graph")
+    found = FirstTokens.of(timeline)
+    assert found is not None
+    served = timeline.served
+    assert found.ttft == pytest.approx(sum(s.first - s.arrival for s in served) / len(served))
+    assert min(found.queue, found.ahead, found.compute, found.delivery) >= 0
