@@ -10,6 +10,7 @@ import numpy as np
 
 from sim.check.invariant import BrokenError, Violation
 from sim.check.programs import PROGRAMS
+from sim.check.relays import RELAYS
 from sim.check.timelines import TIMELINES
 from sim.check.watch import PATIENCE, Watch
 from sim.check.witness import Witness
@@ -87,6 +88,7 @@ def attack_server(
         evidence = witness.evidence(timeline, costs, warm)
         TIMELINES.hold(evidence)
         PROGRAMS.hold(evidence)
+        RELAYS.hold(evidence)
     except BrokenError as error:
         violations = error.violations
     except OutsideError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from importlib.util import find_spec
@@ -44,18 +44,19 @@ def search(
     patience: int | None = PATIENCE,
     seed: int = 0,
     progress: Callable[[int], None] = lambda _: None,
+    engine: Mapping[str, Any] | None = None,
     worlds: Any = None,
 ) -> Searched:
     """Attack a policy, the engine's own where there is none, with so many worlds; equal arguments try equal worlds.
 
-    With ``properties`` only what breaks these counts; ``worlds`` is the strategy that draws, all of
-    ``sim.check.strategies.worlds`` where none is given. Worlds that the fast machine refuses count as tried. Raises
-    ``ScenarioError`` where hypothesis is missing.
+    With ``properties`` only what breaks these counts; ``engine`` are knobs that all worlds have, ``worlds`` is the
+    strategy that draws them, all of ``sim.check.strategies.worlds`` where none is given. Worlds that the fast machine
+    refuses count as tried. Raises ``ScenarioError`` where hypothesis is missing.
     """
     if find_spec("hypothesis") is None:
         raise ScenarioError([Problem("check", "", "needs hypothesis: pip install 'overlapsim[check]'")])
     import hypothesis
-    from hypothesis import HealthCheck, Phase, given, settings
+    from hypothesis import HealthCheck, Phase, given, reject, settings
 
     from sim.check.strategies.worlds import worlds as any_worlds
 
@@ -76,10 +77,13 @@ def search(
         nonlocal tried, smallest
         tried += 1
         progress(tried)
+        world = world.with_engine(engine or {})
         try:
             broken = attack_world(world, policy, machine, patience)
         except OutsideError:
             return
+        except ScenarioError:
+            reject()  # knobs that do not go together
         if broken is not None and properties:
             kept = tuple(v for v in broken.violations if v.invariant in properties)
             broken = replace(broken, violations=kept) if kept else None

@@ -91,9 +91,10 @@ class Watch(Server):
         return batch
 
     def _plan(self, queues: Queues, budget: Budget) -> Plan:
+        waiting = tuple(queues.waiting)
         plan = self._policy(queues, budget)
         self._complain(self._in_budget(plan, queues, budget))
-        self._complain(self._fair(plan, queues, budget))
+        self._complain(self._fair(plan, queues, budget, waiting))
         return plan
 
     def _in_budget(self, plan: Plan, queues: Queues, budget: Budget) -> Iterable[Complaint]:
@@ -114,7 +115,7 @@ class Watch(Server):
         fresh = [r for r, _ in plan.prompts if r.id in waiting]
         tokens = sum(count for _, count in plan.prompts)
         rows = queues.num_running if plan.decode else 0
-        if tokens + rows > budget.tokens and (budget.chunked or len(plan.prompts) > 1):
+        if plan.prompts and tokens + rows > budget.tokens and (budget.chunked or len(plan.prompts) > 1):
             with_rows = f" beside {rows} decode rows" if rows else ""
             yield "plan-in-budget", f"the policy chose {tokens} tokens{with_rows}, the budget is {budget.tokens}"
         if len(fresh) > budget.rows:
@@ -128,17 +129,17 @@ class Watch(Server):
                 f"the policy chose nothing, though {sorted(partial | waiting)} wait and nothing is in flight",
             )
 
-    def _fair(self, plan: Plan, queues: Queues, budget: Budget) -> Iterable[Complaint]:
-        if self._patience is None:
+    def _fair(self, plan: Plan, queues: Queues, budget: Budget, waiting: tuple[Request, ...]) -> Iterable[Complaint]:
+        """Who stands further back in the queue, as the policy was shown it, overtakes by going first."""
+        if self._patience is None or not plan.prompts:
             return
-        started = [r for r, _ in plan.prompts if r.id not in {p.id for p in queues.partial}]
-        for request in queues.waiting:
-            if request in started or request.computed:
+        chosen = {r.id for r, _ in plan.prompts}
+        for place, request in enumerate(waiting):
+            if request.id in chosen or request.computed:
                 continue
-            fits = queues.blocks(request) <= budget.blocks and budget.rows > 0
             overtaken = self._overtaken.setdefault(request.id, set())
-            if fits:
-                overtaken |= {r.id for r in started if (r.arrival, r.id) > (request.arrival, request.id)}
+            if queues.blocks(request) <= budget.blocks and budget.rows > 0:
+                overtaken |= {r.id for r in waiting[place:] if r.id in chosen}
             if len(overtaken) > self._patience:
                 by = sorted(overtaken)
                 yield "no-starvation", f"request {request.id} still waits, though it fits and {by} came later and went"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
 from pathlib import Path
@@ -48,6 +48,10 @@ class World:
     row: int = 0
     host: int = 0
     layers: bool = False
+
+    def with_engine(self, knobs: Mapping[str, Any]) -> World:
+        """The same requests on an engine with these knobs."""
+        return replace(self, engine={**self.engine, **knobs})
 
     def serving(self) -> ServingRun:
         """The run that ``write`` writes the scenario of, but for its requests."""

@@ -34,10 +34,11 @@ def bucket_lists() -> st.SearchStrategy[list[int]]:
 def engines(draw: st.DrawFn) -> dict[str, Any]:
     """Knobs of an engine, each often left as the preset has it; every request of ``requests`` fits into the cache."""
     smallest = -(-(MOST + 8 + 1) // BLOCK)
-    drawn = {
+    drawn: dict[str, Any] = {
         "max_batch": draw(st.one_of(st.none(), st.integers(1, 5))),
         "token_budget": draw(st.sampled_from((None, 1, 16, 50))),
         "kv_blocks": draw(st.one_of(st.none(), st.integers(smallest, 3 * smallest))),
+        "batching": draw(st.sampled_from((None, "decode-first"))),
         "future_map": draw(st.sampled_from((None, "ring", "request-slot"))),
         "late_stop_length": draw(st.sampled_from((None, True))),
         "buckets": draw(st.one_of(st.none(), bucket_lists())),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from check_worlds import changed, delivered, few_steps, find, two_streams, without
@@ -11,12 +12,17 @@ from check_worlds import changed, delivered, few_steps, find, two_streams, witho
 from scenarios.loader import load_scenario
 from scenarios.shelf import SCENARIOS
 from sim.check.invariant import BrokenError, Evidence
+from sim.check.relays import RELAYS
 from sim.check.timelines import TIMELINES
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.studies.results import predict_modes
+from sim.timeline.columns import load_timeline
+from sim.timeline.spans import Kind, Place, Recorder
 
 Break = Callable[[Evidence], Evidence]
+ALL = dict.fromkeys(TIMELINES, TIMELINES) | dict.fromkeys(RELAYS, RELAYS)
+RECORDED = Path(__file__).parent / "recorded"
 
 
 def shifted(name: str, number: int, by: int) -> Break:
@@ -55,6 +61,25 @@ def computed_after_delivery(evidence: Evidence) -> Evidence:
     return changed(timeline, find(timeline, "side"), step=8, end=10_000)
 
 
+def relay(step: int, name: str, *, start: int) -> Break:
+    """Three steps of a copy there, resolve, store and copy back, one after the other; one span is moved."""
+
+    def moved(evidence: Evidence) -> Evidence:
+        recorder = Recorder()
+        track = recorder.track("main", Place.STREAM)
+        parts = (("Memcpy HtoD (Pinned)", 0, 3), ("resolve", 3, 5), ("store", 6, 8), ("Memcpy DtoH (Pinned)", 8, 9))
+        for number in range(3):
+            for part, begins, ends in parts:
+                at = start - 10 * number - begins if (number, part) == (step, name) else 0
+                times = (10 * number + begins + at, 10 * number + ends + at)
+                recorder.span(
+                    track, *times, Kind.MEMCPY if "Mem" in part else Kind.KERNEL, recorder.name(part), 0, number
+                )
+        return replace(evidence, timeline=recorder.timeline(), entries=None)
+
+    return moved
+
+
 BROKEN: tuple[tuple[str, Break, str], ...] = (
     ("monotone-clocks", cut("k", 0, end=1), "k of step 0 on main (9..1 ns) runs backwards"),
     ("monotone-clocks", shifted("cudaLaunchKernel", 0, -1), "begins before the run"),
@@ -75,6 +100,10 @@ BROKEN: tuple[tuple[str, Break, str], ...] = (
     ("tokens-once", served(request=1), "request 1 ended twice"),
     ("tokens-once", deliveries(tokens=3), "step 9 delivered 3 tokens of 2 rows"),
     ("work-conservation", shifted("side", 0, 100), "longer before than latencies and gaps allow"),
+    ("inputs-in-time", relay(2, "resolve", start=1), "Memcpy HtoD (Pinned) of step 2 on main (20..23 ns) has ended"),
+    ("inputs-in-time", relay(2, "Memcpy DtoH (Pinned)", start=27), "store of step 2 on main (26..28 ns) has ended"),
+    ("staging-kept", relay(2, "Memcpy HtoD (Pinned)", start=2), "resolve of step 0 on main (3..5 ns) still reads"),
+    ("slots-written-first", relay(1, "resolve", start=7), "store of step 0 on main (6..8 ns) has ended"),
 )
 
 
@@ -86,13 +115,37 @@ def test_a_run_of_the_machine_holds() -> None:
 
 @pytest.mark.parametrize(("name", "hand", "sentence"), BROKEN, ids=[f"{n}-{i}" for i, (n, *_) in enumerate(BROKEN)])
 def test_a_broken_run_is_told(name: str, hand: Break, sentence: str) -> None:
-    told = [str(v) for v in TIMELINES.broken(hand(two_streams()), [name])]
+    told = [str(v) for v in ALL[name].broken(hand(two_streams()), [name])]
     assert any(sentence in text for text in told), told
 
 
 def test_every_invariant_is_broken_by_one_of_them() -> None:
-    untested = set(TIMELINES) - {name for name, *_ in BROKEN}
+    untested = set(ALL) - {name for name, *_ in BROKEN}
     assert untested == {"idle-adds-up"}, "which compares two sums of one module: no timeline can break it"
+
+
+def test_steps_that_pass_tokens_on_hold() -> None:
+    assert not RELAYS.broken(relay(0, "resolve", start=3)(two_streams()))
+
+
+@pytest.mark.parametrize("path", sorted(RECORDED.glob("*.npz")), ids=lambda path: path.stem)
+def test_what_a_gpu_did_holds(path: Path) -> None:
+    recorded = load_timeline(path)
+    assert recorded.on_device.any()
+    TIMELINES.hold(Evidence(recorded, simulated=False))
+    RELAYS.hold(Evidence(recorded, simulated=False))
+
+
+def test_a_gpu_starts_dependent_launches_under_the_tail_of_the_one_before() -> None:
+    """The only overlap within a stream that was recorded: the reduction of cuBLASLt's split products."""
+    recorded = load_timeline(RECORDED / "qwen3-0.6b-serial-eager.npz")
+    found = list(TIMELINES["stream-serial"].find(Evidence(recorded)))
+    assert len(found) > 5
+    for _, (before, after) in found:
+        (_, _, ended, *_, first, _, _), (_, began, *_, second, _, _) = recorded.table[[before, after]].tolist()
+        assert ended - began < 200
+        assert "splitK" in recorded.names[first]
+        assert "splitKreduce" in recorded.names[second]
 
 
 def test_an_invariant_without_its_evidence_is_not_asked() -> None:
@@ -119,5 +172,5 @@ def test_a_measured_timeline_may_be_off_by_its_clocks_error() -> None:
 def test_shipped_scenarios_hold_in_all_modes(name: str) -> None:
     loaded = load_scenario(name, few_steps(name))
     for mode, timeline in predict_modes(loaded).timelines.items():
-        found = TIMELINES.broken(Evidence(timeline, HostCosts(Constants.of(loaded.profile))))
-        assert not found, mode
+        evidence = Evidence(timeline, HostCosts(Constants.of(loaded.profile)))
+        assert not [*TIMELINES.broken(evidence), *RELAYS.broken(evidence)], mode
