@@ -48,6 +48,11 @@ def _refusals(loaded: LoadedScenario, on: On) -> Iterator[tuple[str, str]]:
         yield "kernels.scale", f"{found}, whose kernels take as long as they do"
     if isinstance(scenario, Training) and on == "cpu" and scenario.modes != ("eager",):
         yield "modes", f"found {', '.join(scenario.modes)}, expected ['eager'] on cpu, which has no graphs"
+    if isinstance(scenario, Serving) and scenario.replicas.count > 1:
+        yield (
+            "replicas.count",
+            f"found {scenario.replicas.count}, expected 1 on {on}: several servers are simulated only",
+        )
     if not isinstance(scenario, Serving) or on == "emulated":
         return
     if isinstance(loaded.model, TimerModel):

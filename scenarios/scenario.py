@@ -6,7 +6,7 @@ applies the engine overrides. Programs, the other kind of scenario, are in `scen
 
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Discriminator, Field, Tag
+from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 
 from scenarios.engine import EngineOverrides
 from scenarios.errors import Refusal
@@ -14,6 +14,7 @@ from scenarios.model import ModelShape, TimerModel
 from scenarios.table import Duration, NonEmpty, Table
 from scenarios.workload import Workload
 
+Router = Literal["round-robin", "least-loaded"]
 Mode = Literal["naive", "serial-eager", "serial-graph", "overlap-eager", "overlap-graph"]
 
 
@@ -76,6 +77,17 @@ class Limits(Table):
         return {name: limit for name, limit in self if limit is not None}
 
 
+class Replicas(Table):
+    """Equal servers, each on a GPU and a host of its own, behind a router that sends each request to one of them.
+
+    `round-robin` takes one after the other, `least-loaded` the one with the fewest unanswered requests. Simulated only,
+    and not validated.
+    """
+
+    count: Annotated[int, Field(ge=1, le=256)] = 1
+    router: Router = "round-robin"
+
+
 class Hardware(Table):
     """The machine: a shipped profile's name, or a path to a profile's file."""
 
@@ -109,3 +121,10 @@ class Serving(Table):
     kernels: Kernels = Kernels()
     hardware: Hardware = Hardware()
     limits: Limits = Limits()
+    replicas: Replicas = Replicas()
+
+    @model_validator(mode="after")
+    def _requests_to_share_out(self) -> "Serving":
+        if self.replicas.count > 1 and self.workload.batch is not None:
+            raise Refusal(self.replicas.count, "1 beside workload.batch, which nobody routes", at=("replicas", "count"))
+        return self

@@ -27,6 +27,10 @@ class RequestSource:
         spaced = (replace(request, arrival=i * interval) for i, request in enumerate(self._requests))
         return RequestSource(spaced, self._stops)
 
+    def without_requests(self) -> RequestSource:
+        """A source of no requests that knows who stops: the view of one of several servers."""
+        return RequestSource((), self._stops)
+
     def take(self, now: int) -> tuple[Request, ...]:
         """Remove and return what has arrived by ``now``."""
         first = self._next

@@ -81,14 +81,20 @@ def _write_requests(path: Path, results: Results) -> None:
     """A line a mode and a request: the clock's times in nanoseconds, and tokens."""
     with path.open("w", newline="", encoding="utf-8") as file:
         out = csv.writer(file)
-        out.writerow(("mode", "request", *(f"{name}_ns" for name in TIMES), "context", "tokens", "reason"))
-        for mode, timeline in results.timelines.items():
-            for s in timeline.served:
-                out.writerow((mode, s.request, *(getattr(s, name) for name in TIMES), s.context, s.tokens, s.reason))
+        out.writerow(("mode", "server", "request", *(f"{name}_ns" for name in TIMES), "context", "tokens", "reason"))
+        for mode, servers in _servers(results).items():
+            for number, timeline in enumerate(servers):
+                for s in timeline.served:
+                    times = (getattr(s, name) for name in TIMES)
+                    out.writerow((mode, number, s.request, *times, s.context, s.tokens, s.reason))
+
+
+def _servers(results: Results) -> dict[str, list[Timeline]]:
+    return results.servers or {mode: [timeline] for mode, timeline in results.timelines.items()}
 
 
 def _draw_load(path: Path, results: Results) -> None:
-    draw_load(path, results.timelines, results.loaded.scenario.title)
+    draw_load(path, _servers(results), results.loaded.scenario.title)
 
 
 @contextmanager

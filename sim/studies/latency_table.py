@@ -73,6 +73,12 @@ def _sentences(results: Results, steady: dict[str, dict[str, Any]]) -> Iterator[
             f"saturated: {', '.join(saturated)}: requests arrive faster than they are served, so that latencies grow "
             "with the length of the run; only throughput says something"
         )
+    replicas = results.loaded.scenario.replicas  # type: ignore[union-attr]
+    if replicas.count > 1:
+        yield (
+            f"{replicas.count} servers behind a {replicas.router} router: steps and devices are means over them, a "
+            "timeline is the first one's; simulated, not validated"
+        )
     limits = results.loaded.scenario.limits.given  # type: ignore[union-attr]
     if limits:
         words = ", ".join(f"{WORDS[name]} <= {format_duration(limit)}" for name, limit in limits.items())

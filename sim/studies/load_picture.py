@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,8 @@ PANELS = {
 }
 
 
-def draw_load(path: Path, runs: Mapping[str, Timeline], title: str) -> None:
-    """Draw every mode's load as a PNG, a panel a quantity, on one time axis."""
+def draw_load(path: Path, runs: Mapping[str, Sequence[Timeline]], title: str) -> None:
+    """Draw the load of every mode's servers as a PNG, a panel a quantity, on one time axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -28,7 +28,7 @@ def draw_load(path: Path, runs: Mapping[str, Timeline], title: str) -> None:
     FigureCanvasAgg(figure)
     figure.suptitle(title, x=0.01, ha="left", fontsize=11, weight="bold")
     panels: Any = figure.subplots(len(PANELS), 1, sharex=True)
-    found = {mode: LoadOverTime.of(timeline) for mode, timeline in runs.items()}
+    found = {mode: LoadOverTime.of(*servers) for mode, servers in runs.items()}
     for axes, (name, label) in zip(panels, PANELS.items(), strict=True):
         for (mode, load), colour in zip(found.items(), COLOURS, strict=False):
             axes.plot(load.until / 1e9, getattr(load, name), color=colour, linewidth=1.2, label=mode)

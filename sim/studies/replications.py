@@ -46,7 +46,7 @@ def combined(draws: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """
     if len(draws) == 1:
         return dict(draws[0])
-    found: dict[str, Any] = {name: _mean([draw[name] for draw in draws]) for name in draws[0]}
+    found = mean_of(draws)
     found["intervals"] = {
         name: [round(end, 3) for end in interval([draw[name] for draw in draws])]
         for name, value in found.items()
@@ -55,11 +55,18 @@ def combined(draws: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def mean_of(objects: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Several objects of numbers as one of means; null where one of them is."""
+    return {name: _mean([one[name] for one in objects]) for name in objects[0]}
+
+
 def _mean(values: Sequence[Any]) -> Any:
     if any(value is None for value in values):
         return None
     if isinstance(values[0], bool):
         return sum(values) * 2 > len(values)
     if isinstance(values[0], dict):
-        return {name: _mean([value[name] for value in values]) for name in values[0]}
+        return mean_of(values)
+    if isinstance(values[0], list):
+        return [_mean(each) for each in zip(*values, strict=True)]
     return round(float(np.mean(values)), 6)

@@ -14,7 +14,8 @@ from sim.studies.machines import MachineName
 from sim.studies.noise import noise
 from sim.studies.program import program_metrics, run_program
 from sim.studies.reasons import reasons
-from sim.studies.replications import combined, ratio_interval
+from sim.studies.replications import combined, mean_of, ratio_interval
+from sim.studies.servers import timelines, tokens_per_s
 from sim.studies.serving import ServingRun
 from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
 from sim.timeline.latency import Latencies
@@ -50,7 +51,8 @@ class Results:
     """What a run of all modes found. ``modes`` holds JSON-ready numbers, ``windows`` the steady part of a timeline.
 
     ``measured`` is None for a prediction; ``notes`` are what a reader of a measurement has to know, ``graphs`` what
-    capturing took, by rows. Numbers are means over ``replications``, seeds from ``seed`` on; timelines are the first's.
+    capturing took, by rows. Numbers are means over ``replications``, seeds from ``seed`` on; timelines are the first's,
+    and of several ``servers`` the first one's.
     """
 
     loaded: LoadedScenario
@@ -68,6 +70,7 @@ class Results:
     cycles: dict[str, Cycle] = field(default_factory=dict)
     reasons: list[str] = field(default_factory=list)
     draws: list[dict[str, dict[str, Any]]] = field(default_factory=list)
+    servers: dict[str, list[Timeline]] = field(default_factory=dict)
 
     @property
     def replications(self) -> int:
@@ -130,6 +133,7 @@ def predict_modes(
 ) -> Results:
     """Simulate every mode of a scenario; ``progress`` is told which, and how far it is."""
     scenario = loaded.scenario
+    servers: dict[str, list[Timeline]] = {}
     if isinstance(scenario, WithoutServer):
         runs = _each(scenario.modes, progress, lambda mode: run_program(loaded, mode, seed, machine))
     else:
@@ -137,10 +141,32 @@ def predict_modes(
         count = "" if scenario.workload.requests is None else f" of {scenario.workload.requests:,}"
 
         def simulated(mode: str) -> Timeline:
-            return run.timeline(mode, spans=spans, told=lambda served: progress(f"{mode}, {served:,}{count} requests"))
+            def told(served: int) -> None:
+                progress(f"{mode}, {served:,}{count} requests")
+
+            servers[mode] = timelines(run, mode, spans=spans, told=told)
+            return servers[mode][0]
 
         runs = _each(scenario.engine.modes, progress, simulated)
-    return results_of(loaded, seed, runs)
+    results = results_of(loaded, seed, runs)
+    if any(len(several) > 1 for several in servers.values()):
+        _join(results, servers)
+    return results
+
+
+def _join(results: Results, servers: dict[str, list[Timeline]]) -> None:
+    """Make the numbers those of all servers together: of steps and devices the means over the servers."""
+    results.servers = servers
+    limits = results.loaded.scenario.limits.given  # type: ignore[union-attr]
+    for mode, several in servers.items():
+        each = [_serving_numbers(one, closed=False)[0] for one in several if one.deliveries]
+        results.modes[mode] = (
+            mean_of(each)
+            | {"tokens_per_s": round(tokens_per_s(several), 3), "requests_each": [len(one.served) for one in several]}
+            | Latencies.of(*several).as_json(limits)
+            | load_metrics(*several)
+        )
+    compare(results)
 
 
 def run_all(
@@ -223,21 +249,21 @@ def results_of(
     results = Results(loaded, seed, measured=measured)
     scenario = loaded.scenario
     closed = isinstance(scenario, Serving) and scenario.workload.batch is not None
-    for mode, timelines in runs.items():
+    for mode, repeats in runs.items():
         if isinstance(scenario, WithoutServer):
-            key, found = "total_us", [_program_numbers(t) for t in timelines]
+            key, found = "total_us", [_program_numbers(t) for t in repeats]
         else:
-            key, found = "step_us", [_serving_numbers(t, closed=closed) for t in timelines]
+            key, found = "step_us", [_serving_numbers(t, closed=closed) for t in repeats]
         order = sorted(range(len(found)), key=lambda i: found[i][0][key])
         middle = order[(len(order) - 1) // 2]
         numbers, results.windows[mode] = found[middle]
-        results.timelines[mode] = timelines[middle]
+        results.timelines[mode] = repeats[middle]
         if measured is not None:
-            repeats = [numbers[key] for numbers, _ in found]
-            numbers |= {"noise_us": round(noise(repeats), 3), "repeats_us": repeats}
+            times = [numbers[key] for numbers, _ in found]
+            numbers |= {"noise_us": round(noise(times), 3), "repeats_us": times}
         if isinstance(scenario, Serving) and not closed:
-            latencies = Latencies.of(timelines[middle])
-            numbers |= latencies.as_json(scenario.limits.given) | load_metrics(timelines[middle])
+            latencies = Latencies.of(repeats[middle])
+            numbers |= latencies.as_json(scenario.limits.given) | load_metrics(repeats[middle])
         results.modes[mode] = numbers
     compare(results)
     return results

@@ -103,15 +103,23 @@ class ServingRun:
         batch = self.scenario.workload.batch
         return batch is not None and Buckets(self.buckets, pad=self.engine.pad_to_bucket).fit(batch) is None
 
-    def timeline(self, mode: str, *, spans: bool = True, told: Callable[[int], None] | None = None) -> Timeline:
-        """Simulate one mode; raises ``ScenarioError`` as ``serve`` does, and for a run that ``machine`` refuses.
+    def timeline(
+        self,
+        mode: str,
+        *,
+        spans: bool = True,
+        told: Callable[[int], None] | None = None,
+        source: Source | None = None,
+    ) -> Timeline:
+        """Simulate one server in one mode; raises ``ScenarioError`` as ``serve`` does, and where ``machine`` refuses.
 
-        ``told`` is called with the number of requests served so far, now and then.
+        ``told`` is called with the number of requests served so far, now and then. ``source`` has other requests than
+        the workload's.
         """
         warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
         return simulate(
             self.machine,
-            lambda machine: self.serve(mode, partial(machine.run, warm=warm), told),
+            lambda machine: self.serve(mode, partial(machine.run, warm=warm), told, source),
             self.costs(),
             self.lowering(),
             quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
@@ -138,6 +146,7 @@ class ServingRun:
         mode: str,
         run: Callable[[Mapping[str, Loop[Any]], Source], Timeline],
         told: Callable[[int], None] | None = None,
+        source: Source | None = None,
     ) -> Timeline:
         """Have a machine run one mode's loop on a fresh server.
 
@@ -149,7 +158,9 @@ class ServingRun:
                 f"found {batch}, expected at most {self.largest_batch}: no more such requests fit into the KV cache"
             )
             raise ScenarioError([Problem(self.source, "workload.batch", message)])
-        source: Source = self.requests() if told is None else WatchedSource(self.requests(), told)
+        source = source or self.requests()
+        if told is not None:
+            source = WatchedSource(source, told)
         try:
             return run(self.threads(mode, self.server(mode)), source)
         except ValueError as error:

@@ -41,14 +41,14 @@ class Latencies:
     itl: Weighted
 
     @classmethod
-    def of(cls, timeline: Timeline) -> Latencies:
-        """Those of a run; raises ``ValueError`` when it served nobody."""
-        served = timeline.served
+    def of(cls, *servers: Timeline) -> Latencies:
+        """Those of a run, by all servers that took part; raises ``ValueError`` when they served nobody."""
+        served = [one for timeline in servers for one in timeline.served]
         if not served:
             raise ValueError("the run served no request to its end")
         names = ("arrival", "scheduled", "first", "last", "tokens")
         columns = {name: np.array([getattr(s, name) for s in served], dtype=np.int64) for name in names}
-        return cls(**columns, itl=_intervals(timeline))
+        return cls(**columns, itl=Weighted.joined(map(_intervals, servers)))
 
     @cached_property
     def ttft(self) -> Weighted:
@@ -134,7 +134,7 @@ def _intervals(timeline: Timeline) -> Weighted:
     """
     times, decodes = timeline.delivered("time"), timeline.delivered("decoded") > 0
     decoding = times[decodes]
-    if not len(decoding):
+    if not len(decoding) or not timeline.served:
         return Weighted.of(np.empty(0))
     starts, places, counts, before = _runs(timeline)
     at = np.cumsum(decodes)[places]

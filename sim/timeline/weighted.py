@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +25,13 @@ class Weighted:
         order = np.argsort(given, kind="stable")
         each = np.ones(len(given), dtype=np.int64) if times is None else times
         return cls(given[order], np.cumsum(each[order]))
+
+    @classmethod
+    def joined(cls, parts: Iterable[Weighted]) -> Weighted:
+        """All values of several distributions."""
+        kept = list(parts)
+        times = [np.diff(part.upto, prepend=0) for part in kept]
+        return cls.of(np.concatenate([part.values for part in kept]), np.concatenate(times))
 
     @property
     def count(self) -> int:

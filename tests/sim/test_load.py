@@ -30,7 +30,7 @@ def test_the_load_of_four_deliveries() -> None:
 
 
 def test_the_load_over_time_in_five_pieces() -> None:
-    found = LoadOverTime.of(world(), 5)
+    found = LoadOverTime.of(world(), pieces=5)
     assert found.until.tolist() == [20, 40, 60, 80, 100]
     np.testing.assert_equal(found.batch, [1, 2, 1, np.nan, 1])
     np.testing.assert_equal(found.kv_blocks, [4, 6, 2, np.nan, 2])
@@ -39,5 +39,5 @@ def test_the_load_over_time_in_five_pieces() -> None:
 
 
 def test_pieces_hold_all_deliveries_but_for_those_before_the_first_arrival() -> None:
-    found = LoadOverTime.of(world(), 3)
+    found = LoadOverTime.of(world(), pieces=3)
     assert found.batch.tolist() == [1, pytest.approx(1.5), 1]

@@ -11,6 +11,7 @@ from scenarios.errors import Problem, Refusal, ScenarioError
 from sim.studies.capacity.search import Bracket, close_in
 from sim.studies.capacity.slo import Bound
 from sim.studies.replications import combined
+from sim.studies.servers import timelines
 from sim.studies.serving import ServingRun
 from sim.timeline.latency import Latencies
 from sim.timeline.load import load_metrics
@@ -56,16 +57,18 @@ class Capacity:
     bracket: Bracket
     alone: Point
     points: tuple[Point, ...]
+    gpus_each: int = 1
 
     def at(self, rate: float) -> Point:
         """The point at a rate that was tried."""
         return next(point for point in self.points if point.rate == rate)
 
     def gpus(self, target: float) -> tuple[int, int] | None:
-        """Replicas that carry a rate together, each its share: enough for certain, and perhaps enough; None: never."""
+        """GPUs of as many equal fleets as carry a rate, each its share: enough, and perhaps enough; None: never."""
         if not self.bracket.low:
             return None
-        return ceil(target / self.bracket.low), ceil(target / self.bracket.high)
+        enough, perhaps = (self.gpus_each * ceil(target / rate) for rate in (self.bracket.low, self.bracket.high))
+        return enough, perhaps
 
     @property
     def reason(self) -> str:
@@ -119,9 +122,9 @@ class CapacityStudy:
 
         Raises ``ScenarioError`` for a workload that the server cannot serve at all.
         """
-        alone = self.point(mode, 0.0)
+        alone, gpus = self.point(mode, 0.0), self.run.scenario.replicas.count
         if not alone.holds(self.slo):
-            return Capacity(self.slo, Bracket(0.0, 0.0), alone, ())
+            return Capacity(self.slo, Bracket(0.0, 0.0), alone, (), gpus)
         points: dict[float, Point] = {}
 
         def holds(rate: float) -> bool:
@@ -131,7 +134,7 @@ class CapacityStudy:
         bracket = close_in(holds, start or self._flat_out(mode) / 2, self.precision)
         for share in CURVE if curve and bracket.low else ():
             points.setdefault(bracket.low * share, self.point(mode, bracket.low * share))
-        return Capacity(self.slo, bracket, alone, tuple(points[rate] for rate in sorted(points)))
+        return Capacity(self.slo, bracket, alone, tuple(points[rate] for rate in sorted(points)), gpus)
 
     def point(self, mode: str, rate: float) -> Point:
         """The server at one rate; 0 serves each request of the first draw alone."""
@@ -145,8 +148,9 @@ class CapacityStudy:
     def _numbers(self, mode: str, rate: float, seed: int) -> dict[str, Any]:
         scale = self.run.scenario.workload.rate_scale
         changed = self.run.with_workload(rate_scale=scale * rate / self.natural) if rate else self.run
-        timeline = replace(changed, seed=seed, alone=not rate).timeline(mode, spans=False)
-        found = Latencies.of(timeline).as_json() | load_metrics(timeline) | {"served": len(timeline.served)}
+        servers = timelines(replace(changed, seed=seed, alone=not rate), mode, spans=False)
+        served = sum(len(one.served) for one in servers)
+        found = Latencies.of(*servers).as_json() | load_metrics(*servers) | {"served": served}
         return found if rate else found | {"saturated": False}
 
     def _flat_out(self, mode: str) -> float:

@@ -17,10 +17,11 @@ from sim.fast.refusal import OutsideError
 from sim.studies.machines import MachineName
 from sim.studies.program import program_metrics, run_program
 from sim.studies.replicas import SideBySide
+from sim.studies.servers import step_ns, timelines, tokens_per_s
 from sim.studies.serving import ServingRun
 from sim.studies.sweep.axes import Point
 from sim.timeline.latency import Latencies
-from sim.timeline.metrics import StepPace, pace
+from sim.timeline.metrics import StepPace
 
 Row = dict[str, Any]
 TIMES_ALONE = frozenset({"host.scale", "host.extra", "kernels.scale", "workload.context"})
@@ -121,11 +122,13 @@ def answer(question: Question, point: Point) -> Row:
     closed = loaded.scenario.workload.batch is not None
     modes: tuple[str, ...] = loaded.scenario.engine.modes
     for mode in modes:
-        timeline = run.timeline(mode, spans=False)
-        found |= _measured(mode, pace(timeline, closed=closed), timeline.machine)
+        servers = timelines(run, mode, spans=False)
+        found[f"{mode}.step_us"] = step_ns(servers, closed=closed) / 1000
+        found[f"{mode}.tokens_per_s"] = tokens_per_s(servers)
         if not closed:
-            latencies = Latencies.of(timeline).as_json(loaded.scenario.limits.given)
+            latencies = Latencies.of(*servers).as_json(loaded.scenario.limits.given)
             found |= {f"{mode}.{name}": value for name, value in latencies.items()}
+        found[f"{mode}.machine"] = servers[0].machine
     return found | _speedups(found, modes, "step_us" if closed else "tpot_mean_us")
 
 

@@ -66,10 +66,10 @@ def test_an_open_loop_has_its_requests_and_its_load_too(tmp_path: Path) -> None:
     paths = write_files(tmp_path, results)
     assert sorted(path.name for path in paths) == sorted([*NAMES, "load.png", "requests.csv"])
     lines = (tmp_path / "requests.csv").read_text().splitlines()
-    assert lines[0] == "mode,request,arrival_ns,scheduled_ns,first_ns,last_ns,context,tokens,reason"
+    assert lines[0] == "mode,server,request,arrival_ns,scheduled_ns,first_ns,last_ns,context,tokens,reason"
     served = results.timelines["serial-eager"].served[0]
     first = (served.request, served.arrival, served.scheduled, served.first, served.last, 20, 6, "length")
-    assert lines[1] == ",".join(map(str, ("serial-eager", *first)))
+    assert lines[1] == ",".join(map(str, ("serial-eager", 0, *first)))
     assert len(lines) == 1 + 2 * 8
     assert (tmp_path / "load.png").read_bytes().startswith(b"\x89PNG")
 
