@@ -72,13 +72,15 @@ class Constants(Table):
 
     `*_call` is host time inside one call, `*_latency` the time from a call's return until an idle device starts,
     `*_gap` what separates two kernels of a backlogged device, `wake_*` what a host pays that began to wait before the
-    event fired. `*_per_1000_nodes` is added in proportion to a graph's nodes. What each of them does to a timeline is
-    said where the machine applies it.
+    event fired. `*_per_1000_nodes` is added in proportion to a graph's nodes. `step_gap` is `stream_gap` among the
+    kernels of a model's step, left out where it was not measured. What each of them does to a timeline is said where
+    the machine applies it.
     """
 
     launch_call: DurationConstant
     launch_latency: DurationConstant
     stream_gap: DurationConstant
+    step_gap: DurationConstant | None = None
     graph_gap: DurationConstant
     graph_join_gap: DurationConstant
     replay_gap: DurationConstant

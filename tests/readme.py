@@ -20,15 +20,16 @@ from sim.studies.validation.summary import Summary
 
 README = Path(__file__).parent.parent / "README.md"
 RESULTS = README.parent / "gpu/results/nvidia-h200"
+H100 = README.parent / "gpu/results/nvidia-h100"
 
 
-def validation() -> None:
-    """The scores of the shipped validation as a Markdown table."""
+def validation(folder: Path) -> None:
+    """The scores of a shipped validation as a Markdown table."""
     lines = [
         "| predictor | cases | | counted | mean | p95 | worst | speedup | verdicts |",
         "|---|---|---|---|---|---|---|---|---|",
     ]
-    for score in Summary.of("", read_results(RESULTS / "h200.json")).scores:
+    for score in Summary.of("", read_results(folder / "h200.json")).scores:
         for group, plain in score.plain.items():
             first = [score.predictor.name if group == "all" else "", str(plain.cases), group]
             errors = (score.counted[group].mean, plain.mean, plain.p95, plain.worst)
@@ -45,6 +46,8 @@ def constants() -> None:
     lines = ["| constant | on the H200 | residual |", "|---|---|---|"]
     for name in type(found).model_fields:
         value = getattr(found, name)
+        if value is None:
+            continue
         told = value.value if name == "queue_depth" else format_duration(value.value)
         lines.append(f"| `{name}` | {told} | {value.residual} |")
     sys.stdout.write("\n".join(lines) + "\n")
@@ -52,7 +55,8 @@ def constants() -> None:
 
 TABLES = {
     "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS / "2026-11-23")))),
-    "validation": validation,
+    "validation": lambda: validation(RESULTS),
+    "validation-h100": lambda: validation(H100),
     "constants": constants,
 }
 _BLOCK = re.compile(r"```console\n\$ (overlapsim[^\n]*)\n(.*?)```", re.DOTALL)

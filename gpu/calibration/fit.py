@@ -40,7 +40,7 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
         "name": name,
         "provenance": {key: described[key] for key in keys} | {"notes": list(NOTES)},
         "device": {"multiprocessors": described["multiprocessors"], "memory": f"{described['memory']}B"},
-        "constants": {key: _constant(key, constants[key]) for key in Constants.model_fields},
+        "constants": {key: _constant(key, constants[key]) for key in Constants.model_fields if key in constants},
         "profiled": profiled(m, constants),
         "jitter": jitter(m),
         "copies": copy_costs(m, constants),

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from gpu.calibration.layer_parts import LayerRow
 from gpu.calibration.measurements import Measurements
 from gpu.calibration.regression import Line, shared_interval, theil_sen
 
@@ -35,6 +36,7 @@ def fit_constants(m: Measurements) -> dict[str, Estimate]:
     """All constants of a profile, in the order in which later ones need earlier ones."""
     known = gaps(m) | calls(m)
     known |= {**replay_gaps(m, known["graph_gap"].value), **front_end(m), **graph_calls(m)}
+    known |= step_gap(m, known["graph_gap"].value)
     return known | wakes(m, known) | first_replay(m) | threads(m.host["gil"])
 
 
@@ -59,6 +61,19 @@ def gaps(m: Measurements) -> dict[str, Estimate]:
             "device chains: one kernel between two timing events, minus kernel and stream_gap, median of three ops",
         ),
     }
+
+
+def step_gap(m: Measurements, graph_gap: float) -> dict[str, Estimate]:
+    """What separates the kernels of a step that are launched one by one; nothing of tables that lack such rows."""
+    found = [gap for row in m.layers["rows"] if (gap := LayerRow(row, graph_gap).stream_gap) is not None]
+    if not found:
+        return {}
+    source = (
+        "layers, decode: half of the layers launched one by one behind a sleep, minus the same in a graph, a kernel,"
+    )
+    low, high = np.quantile(found, [0.1, 0.9])
+    spread = f"p10 to p90 {low:.3f} to {high:.3f}us of {len(found)} rows"
+    return {"step_gap": Estimate(float(np.median(found)), f"{source} plus graph_gap, median", spread)}
 
 
 def replay_gaps(m: Measurements, graph_gap: float) -> dict[str, Estimate]:

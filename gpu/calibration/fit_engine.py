@@ -80,8 +80,8 @@ def pytorch(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
 def _preset(
     name: str, work: dict[str, tuple[int, int, int, str]], by_kind: dict[str, int], default: int, source: str
 ) -> dict[str, Any]:
-    """A shipped preset with other costs; its knobs stay."""
-    knobs = load_engine(name).model_dump(exclude={"host", "framework"})
+    """A shipped preset with other costs; the knobs that its file sets stay."""
+    knobs = load_engine(name).model_dump(exclude={"host", "framework"}, exclude_unset=True)
     document = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in knobs.items()},
         "host": {

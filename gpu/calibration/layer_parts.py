@@ -55,6 +55,16 @@ class LayerRow:
         }
 
     @property
+    def stream_gap(self) -> float | None:
+        """What follows a kernel that was launched by itself; None of a row that was measured as graphs alone."""
+        if "stream" not in self.row:
+            return None
+        layers, stream = self.row["layers"], self.row["stream"]
+        half = (stream["whole"] - stream["half"]) / (layers - layers // 2)
+        kernels = sum(TIMES[name] or 1 for name in self.removed)
+        return float((half - self.layer) / kernels + self.gap)
+
+    @property
     def prompts(self) -> int:
         """How many prompts the rows are of; of several only the attention was measured."""
         return int(self.row.get("prompts", 1))

@@ -39,7 +39,7 @@ MANY = {
 }
 """Numbers of prompts that run side by side, and their lengths: no more tokens than the longest single prompt has."""
 REPEATS = 5
-TRAIN = 4500.0
+TRAIN = 3000.0
 """Microseconds of replays that are timed at once."""
 DECODE = ("qkv", "rope", "kv_write", "attention", "combine", "o", "norm", "gate_up", "silu", "down", "norm")
 PREFILL = ("qkv", "rope", "kv_write", "attention", "o", "norm", "gate_up", "silu", "down", "norm")

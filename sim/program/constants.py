@@ -29,8 +29,9 @@ class Constants:
     - ``launch_latency``, ``copy_latency``, ``graph_launch_latency`` + ``graph_launch_latency_per_1000_nodes``: from the
       return of the call to the start on an idle device.
     - ``stream_gap``: between the end of one entry of a backlogged stream, or the firing of the event it waits for, and
-      the start of the next; ``graph_gap`` between the kernels of a graph, ``graph_join_gap`` before one that waits for
-      several; ``replay_gap`` between two graphs that follow each other.
+      the start of the next where kernels are of one kind, ``step_gap`` where they alternate as in a model's step (a
+      profile that lacks it has one for both); ``graph_gap`` between the kernels of a graph, ``graph_join_gap`` before
+      one that waits for several; ``replay_gap`` between two graphs that follow each other.
     - ``stream_switch``: added when the front end's last kernel came from another stream; ``dispatch_interval``: the
       front end starts no two streams' kernels closer than this.
     - ``timed_event``: a timing event's stamp after what it follows, during which the stream is held.
@@ -59,6 +60,7 @@ class Constants:
     graph_launch_latency: int = 0
     graph_launch_latency_per_1000_nodes: int = 0
     stream_gap: int = 0
+    step_gap: int = 0
     graph_gap: int = 0
     graph_join_gap: int = 0
     replay_gap: int = 0
@@ -70,7 +72,8 @@ class Constants:
     @classmethod
     def of(cls, profile: Profile) -> Constants:
         """The constants of a hardware profile."""
-        return cls(**{f.name: getattr(profile.constants, f.name).value for f in fields(cls)})
+        known = profile.constants
+        return cls(**{f.name: (getattr(known, f.name) or known.stream_gap).value for f in fields(cls)})
 
     @classmethod
     def profiled(cls, profile: Profile) -> Constants:
@@ -80,6 +83,11 @@ class Constants:
             raise ScenarioError([Problem(profile.name, "profiled", message)])
         changed = {name: getattr(profile.profiled, name).value for name in ProfiledConstants.model_fields}
         return replace(cls.of(profile), **changed)
+
+    @property
+    def in_steps(self) -> Constants:
+        """The same machine for kernels of a model's step."""
+        return replace(self, stream_gap=self.step_gap)
 
     def wake(self, *, device: bool, blocking: bool) -> int:
         """The wake-up of a synchronize of this kind."""

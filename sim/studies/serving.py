@@ -76,7 +76,7 @@ class ServingRun:
             loaded.model,
             loaded.profile,
             loaded.engine,
-            Constants.of(loaded.profile),
+            Constants.of(loaded.profile).in_steps,
             loaded.engine.buckets,
             scenario.host.scale,
             seed,
@@ -90,7 +90,7 @@ class ServingRun:
 
     def as_profiled(self) -> ServingRun:
         """The same run in a process in which a profiler has run, to compare with spans that one has recorded."""
-        return replace(self, constants=Constants.profiled(self.profile))
+        return replace(self, constants=Constants.profiled(self.profile).in_steps)
 
     def with_workload(self, **changes: object) -> ServingRun:
         """The same scenario with some fields of its workload changed."""

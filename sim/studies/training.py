@@ -30,7 +30,7 @@ def run_training(
 ) -> Timeline:
     """Run one mode of a training scenario, all of its steps. Graphs have been launched before."""
     lowering = lowering_of(loaded)
-    costs = lowering.host_costs(Constants.of(loaded.profile))
+    costs = lowering.host_costs(Constants.of(loaded.profile).in_steps)
 
     def run(on: Machine | FastMachine) -> Timeline:
         return on.run({"main": lowering.loop(mode)}, warm=EXECUTABLES)

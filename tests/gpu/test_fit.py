@@ -12,7 +12,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from gpu.calibration import fit
-from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
+from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants, step_gap
 from gpu.calibration.fit_kernels import copy_costs
 from gpu.calibration.measurements import Measurements, load
 from gpu.calibration.regression import fit_roofline, shared_interval, theil_sen
@@ -171,7 +171,7 @@ def world() -> Measurements:
             },
         },
         kernels={},
-        layers={},
+        layers={"rows": []},
         engine={},
         profiled={f"{op}_stream": {"dur": {"p50": d}} for op, d in DURATIONS.items()}
         | {"add_out_graph": {"gap": {"p50": PLANTED["graph_gap"]}}}
@@ -282,6 +282,22 @@ def test_what_is_shipped_is_what_the_committed_measurements_give(tmp_path: Path,
     assert [path.name for path in written] == list(SHIPPED)
     for path in written:
         assert path.read_bytes() == SHIPPED[path.name].read_bytes()
+
+
+def test_the_other_shipped_profile_is_that_of_its_measurements(tmp_path: Path) -> None:
+    profile, *_ = fit.write(tmp_path / "nvidia-h100.toml", load(ROOT / "gpu/results/nvidia-h100"))
+    assert profile.read_bytes() == (ROOT / "scenarios/hardware/nvidia-h100.toml").read_bytes()
+
+
+def test_the_gap_between_kernels_of_a_step_is_what_launching_one_by_one_adds_to_a_graph(measured: Measurements) -> None:
+    """Planted: eleven kernels a layer, each followed by 0.3us in a graph and by 1.5us in a stream."""
+    row = next(r for r in measured.layers["rows"] if r["phase"] == "decode")
+    layer = (row["whole"] - row["without"]["half"]) / (row["layers"] / 2)
+    stream = {"half": 100.0, "whole": 100.0 + row["layers"] / 2 * (layer + 11 * 1.2)}
+    planted = replace(measured, layers=measured.layers | {"rows": [row, row | {"stream": stream}]})
+    assert step_gap(planted, 0.3)["step_gap"].value == pytest.approx(1.5)
+    without = replace(measured, layers=measured.layers | {"rows": [row]})
+    assert step_gap(without, 0.3) == {}
 
 
 def test_a_written_profile_reads_back_as_it_was(document: dict[str, Any]) -> None:

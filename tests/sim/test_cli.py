@@ -67,7 +67,7 @@ def test_list_names_everything_that_is_shipped(capsys: Capture) -> None:
         r"^  hundred-matmuls +program +A hundred matrix products, eager and as a graph$", out, re.MULTILINE
     )
     assert re.search(r"^models\n  .*\btiny\b", out, re.MULTILINE)
-    assert "profiles\n  nvidia-h200\n" in out
+    assert "profiles\n  nvidia-h100, nvidia-h200\n" in out
     assert re.search(r"^engines\n  .*\blean, .*\bpytorch", out, re.MULTILINE)
 
 
