@@ -74,7 +74,8 @@ class EnginePreset(Table):
     rows. `late_stop_token` and `late_stop_length`: whether,
     under overlap, a request that stops so occupies a row for one more step. `missing` says why the engine has no
     `overlap`, no `graphs` or no `masks`; `extends` names the preset that has what this one leaves out. Without
-    `pad_to_bucket` only a batch of exactly a bucket's size replays a graph.
+    `pad_to_bucket` only a batch of exactly a bucket's size replays a graph. `piecewise` are the numbers of tokens to
+    which steps with prompts are padded to replay graphs between their attention kernels; None launches them eagerly.
 
     The scheduler: `batching` says whether prompts or decode rows go first, `max_batch` bounds the requests in work (a
     closed batch runs whole), `token_budget` the new tokens of a step that computes prompts. The KV cache has
@@ -98,6 +99,7 @@ class EnginePreset(Table):
     missing: dict[Missing, str] = Field(default_factory=dict)
     extends: str | None = None
     pad_to_bucket: bool = True
+    piecewise: Buckets | None = None
     batching: Batching = "prefill-first"
     max_batch: Count = 256
     token_budget: Count = 8192
@@ -161,6 +163,7 @@ class EngineOverrides(Table):
     sample_in_graph: bool | None = None
     copy_stream: CopyStream | None = None
     pad_to_bucket: bool | None = None
+    piecewise: Buckets | None = None
     late_stop_token: bool | None = None
     late_stop_length: bool | None = None
     batching: Batching | None = None

@@ -34,6 +34,9 @@ def _check_loops(run: ServingRun) -> None:
         found = f"{run.engine.name} overlaps by {overlap.loop}, its inputs on the {overlap.input_stream} stream"
         message = f"{found}; for real there is run-ahead or graphs-or-overlap, inputs on the schedule stream"
         raise ScenarioError([Problem(run.source, "engine.overlap", message)])
+    if run.engine.piecewise is not None and any(mode.endswith("graph") for mode in run.scenario.engine.modes):
+        message = f"{run.engine.name} captures prompts in pieces, which is simulated only"
+        raise ScenarioError([Problem(run.source, "engine.piecewise", message)])
     if run.engine.host.mask is not None:
         raise ScenarioError([Problem(run.source, "engine.host.mask", "masks are simulated only")])
 

@@ -48,7 +48,10 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
         server.set("overlap.late_outputs", late, "asynchronous output processing, vLLM's default since 0.6.0")
     rows = _limits(server, found, memory)
     if graphs:
-        _buckets(server, found, compilation, rows)
+        sizes, why = _captured(found, compilation, rows)
+        server.set("buckets", sizes, why)
+        if not rounds and compilation.get("cudagraph_mode") not in ("FULL", "FULL_DECODE_ONLY"):
+            server.set("piecewise", sizes, "the same sizes: vLLM's default is FULL_AND_PIECEWISE")
     return server
 
 
@@ -70,18 +73,18 @@ def _limits(server: Server, found: argparse.Namespace, memory: int) -> int:
     return int(own["max_batch"] or rows)
 
 
-def _buckets(server: Server, found: argparse.Namespace, compilation: dict[str, Any], rows: int) -> None:
+def _captured(found: argparse.Namespace, compilation: dict[str, Any], rows: int) -> tuple[list[int], str]:
+    """The captured sizes and where they come from."""
     own = found.cudagraph_capture_sizes or compilation.get("cudagraph_capture_sizes")
     if own and len(own) > 1:
-        server.set("buckets", sorted(set(own)), "--cudagraph-capture-sizes")
-        return
+        return sorted(set(own)), "--cudagraph-capture-sizes"
     largest = found.max_cudagraph_capture_size or compilation.get("max_cudagraph_capture_size") or (own or [None])[0]
-    why = f"captured up to {largest} rows, as the line says"
+    why = f"captured up to {largest}, as the line says"
     if largest is None:
         largest = min(2 * rows, LARGEST_CAPTURED)
         why = f"captured up to twice --max-num-seqs, at most {LARGEST_CAPTURED}"
     sizes = [1, 2, 4, *range(8, 256, 8), *range(256, largest + 1, 16)]
-    server.set("buckets", [size for size in sizes if size <= largest], why)
+    return [size for size in sizes if size <= largest], why
 
 
 def _compilation(text: str | None) -> dict[str, Any]:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Protocol, TypeVar, runtime_checkable
 
 import numpy as np
@@ -23,6 +24,7 @@ SAMPLED = "sampled"  # an event between these streams: each wait follows the rec
 PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
 INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 each
 INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
+ATTENTION = ("attention", "combine", "attention_prefill")  # calls that stay out of graphs that are captured in pieces
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
 Size = TypeVar("Size", int, Times)
@@ -49,6 +51,11 @@ def no_lowering(phase: Phase) -> Pieces:
 def decode_graph(bucket: int) -> tuple[str, int]:
     """The identity of a bucket's executable graph."""
     return "decode", bucket
+
+
+def piece_graph(tokens: int, number: int) -> tuple[str, int, int]:
+    """The identity of one of the executable graphs of a prompt step, which lie between its attention kernels."""
+    return "piece", tokens, number
 
 
 class TimerLowering:
@@ -107,9 +114,10 @@ class TransformerLowering:
     forward stream puts them into place and replaces symbolic tokens, a store kernel keeps the sampled ones for the next
     step, and the copy back leaves over its own stream if the preset has one. A phase of some parts goes to the same
     streams; a lone ``prepare`` is that of a thread whose only stream is the schedule stream. A decode batch with a
-    bucket replays the bucket's graph with its padding rows, which attend to one token each; any other batch is launched
-    kernel by kernel. ``free_slots`` leaves
-    the resolve and store kernels out, to see what they cost.
+    bucket replays the bucket's graph with its padding rows, which attend to one token each; a batch with
+    ``pieces`` replays a graph between each attention and the next, whose rows are padded to that many tokens, and
+    launches attention by itself; any other batch is launched kernel by kernel. ``free_slots`` leaves the resolve and
+    store kernels out, to see what they cost.
     """
 
     def __init__(
@@ -132,7 +140,7 @@ class TransformerLowering:
         """The same as a frame, which is one object for all steps that it is common to, and what they take."""
         sized = self._sized(phase)
         ops = sized.ops
-        key = phase.parts, phase.batch.bucket, len(phase.batch.prompts), len(ops)
+        key = phase.parts, phase.batch.bucket, phase.batch.pieces, len(phase.batch.prompts), len(ops)
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
@@ -167,7 +175,8 @@ class TransformerLowering:
         nbytes = self._input_bytes(batch)
         if batch.prompts:
             prompts = tuple((chunk.start, chunk.tokens) for chunk in batch.prompts)
-            work = Work(batch.tokens, batch.rows, batch.decode_rows, batch.decode_context, prompts)
+            tokens = batch.pieces or batch.tokens
+            work = Work(tokens, batch.rows, batch.decode_rows, batch.decode_context, prompts)
         else:
             work = Work(rows, rows, rows=rows, context=batch.decode_context + batch.padding)
         by_rows = self._by_rows.get((parts, rows, batch.rows))
@@ -216,6 +225,8 @@ class TransformerLowering:
         if sized.forward is None:
             return sized.sample
         forward = sized.forward.kernels
+        if batch.pieces is not None:
+            return (*_pieces(forward, batch.pieces), *sized.sample)
         if batch.bucket is None:
             return (*forward, *sized.sample)
         executable = decode_graph(batch.bucket)
@@ -229,6 +240,17 @@ class TransformerLowering:
 
     def _move(self, name: str, nbytes: int) -> Kernel:
         return self._durations.kernel(name, name, "gather", nbytes=nbytes)
+
+
+def _pieces(kernels: Sequence[Kernel], tokens: int) -> Iterator[Op]:
+    """The kernels of a forward pass as graphs between its attention kernels, which are launched by themselves."""
+    number = 0
+    for attention, group in groupby(kernels, lambda kernel: kernel.call in ATTENTION):
+        if attention:
+            yield from group
+        else:
+            yield Replay(piece_graph(tokens, number), Graph(tuple(group)))
+            number += 1
 
 
 def _decode_bytes(batch: Batch, context: Size) -> Size:

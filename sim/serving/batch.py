@@ -42,7 +42,8 @@ class Batch:
 
     ``tokens`` counts new tokens computed: one a decode row, and those of the prompts. ``decode_context`` sums, over
     the decode rows, the tokens that attention reads, the new one included. ``bucket`` is the row count the graph runs
-    with (None: eager). ``joined`` are rows that were not in the decode batch before, ``finishing`` rows whose last
+    with (None: eager), ``pieces`` the tokens that a step with prompts is padded to, which replays its forward pass in
+    pieces. ``joined`` are rows that were not in the decode batch before, ``finishing`` rows whose last
     token by length this batch produces. ``counter`` numbers the batches with decode rows from 1 (0: prefill).
     ``admitted`` are requests that got their blocks for this step, ``preempted`` those that lost them before it,
     ``cached`` the prompt tokens that need not be computed because a request before had the same, ``kv_blocks`` the
@@ -61,6 +62,7 @@ class Batch:
     finishing: tuple[Request, ...] = ()
     prompts: tuple[Chunk, ...] = ()
     bucket: int | None = None
+    pieces: int | None = None
     counter: int = 0
     admitted: tuple[Request, ...] = ()
     preempted: tuple[Request, ...] = ()

@@ -14,15 +14,21 @@ from sim.serving.scheduler import Scheduler
 class Server:
     """The state of one engine process.
 
-    ``buckets`` None runs every batch eager. ``slots`` stand in for tokens not known yet: a ring from which each step
+    ``buckets`` None runs every batch eager; ``pieces`` are the numbers of tokens for which steps with prompts have
+    graphs that are captured in pieces. ``slots`` stand in for tokens not known yet: a ring from which each step
     reserves, or one slot a request from its first step to its end; None when inputs are always known (serial loops).
     """
 
     def __init__(
-        self, scheduler: Scheduler, buckets: Buckets | None = None, slots: SlotRing | RequestSlots | None = None
+        self,
+        scheduler: Scheduler,
+        buckets: Buckets | None = None,
+        slots: SlotRing | RequestSlots | None = None,
+        pieces: Buckets | None = None,
     ) -> None:
         self.scheduler = scheduler
         self.buckets = buckets
+        self.pieces = pieces
         self.slots = slots
         self._reads: dict[int, tuple[int, ...]] = {}
         self._read: set[int] = set()
@@ -52,6 +58,8 @@ class Server:
         """Choose the batch's bucket; reserve slots for its tokens and name those that its inputs stand in."""
         if self.buckets is not None and batch.phase is Phase.DECODE:
             batch.bucket = self.buckets.fit(batch.rows)
+        if self.pieces is not None and batch.prompts:
+            batch.pieces = self.pieces.fit(batch.tokens)
         if self.slots is None:
             return
         if isinstance(self.slots, RequestSlots):

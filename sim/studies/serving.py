@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property, partial
 from typing import Any
@@ -20,7 +20,7 @@ from sim.fast.refusal import OutsideError
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.durations import Durations
-from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph
+from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph, piece_graph
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
@@ -116,10 +116,9 @@ class ServingRun:
         ``told`` is called with the number of requests served so far, now and then. ``source`` has other requests than
         the workload's.
         """
-        warm = [decode_graph(bucket) for bucket in self.buckets]  # a server replays each graph once when it captures it
         return simulate(
             self.machine,
-            lambda machine: self.serve(mode, partial(machine.run, warm=warm), told, source),
+            lambda machine: self.serve(mode, partial(machine.run, warm=self._warm()), told, source),
             self.costs(),
             self.lowering(),
             quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
@@ -135,9 +134,8 @@ class ServingRun:
         tokens = min(STEPS_TO_REPEAT, self.scenario.workload.longest_output)
         short = self.with_workload(output_tokens=tokens, stop_share=0.0)
         machine = FastMachine(self.costs(), self.lowering(), spans=False)
-        warm = [decode_graph(bucket) for bucket in self.buckets]
         try:
-            return machine.cycle(self.threads(mode, self.server(mode)), short.requests(), warm)
+            return machine.cycle(self.threads(mode, self.server(mode)), short.requests(), self._warm())
         except OutsideError:
             return None
 
@@ -169,6 +167,12 @@ class ServingRun:
     def threads(self, mode: str, server: Server) -> Mapping[str, Loop[None]]:
         """The host threads of one mode: the engine's loops around a server."""
         return threads(self.engine, mode, server)
+
+    def _warm(self) -> list[Hashable]:
+        """All executable graphs: a server replays each once when it captures it."""
+        layers = self.model.layers if isinstance(self.model, ModelShape) else 0
+        pieces = [piece_graph(tokens, i) for tokens in self.engine.piecewise or () for i in range(layers + 1)]
+        return [*(decode_graph(bucket) for bucket in self.buckets), *pieces]
 
     def requests(self) -> RequestSource:
         """The workload's requests, as they arrive."""
@@ -215,9 +219,10 @@ class ServingRun:
         if mode.startswith("overlap"):
             form = SlotRing if engine.future_map == "ring" else RequestSlots
             slots = form((SPARE_BATCHES + engine.overlap.steps_in_flight) * max_rows)
-        return Server(
-            scheduler, Buckets(self.buckets, pad=engine.pad_to_bucket) if mode.endswith("graph") else None, slots
-        )
+        if not mode.endswith("graph"):
+            return Server(scheduler, slots=slots)
+        pieces = None if engine.piecewise is None else Buckets(engine.piecewise)
+        return Server(scheduler, Buckets(self.buckets, pad=engine.pad_to_bucket), slots, pieces)
 
     def _kv_blocks(self) -> int:
         if isinstance(self.model, TimerModel):

@@ -26,7 +26,7 @@ def engine(line: str, memory: int = H200) -> dict[str, Any]:
 
 def test_vllm_s_defaults_on_a_large_gpu_and_on_a_small_one() -> None:
     large, small = engine("vllm serve tiny"), engine("vllm serve tiny", 24 * GIB)
-    assert large.pop("buckets") == [1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)]
+    assert large.pop("buckets") == large.pop("piecewise") == [1, 2, 4, *range(8, 256, 8), *range(256, 513, 16)]
     assert large == {"preset": "vllm-v1-async", "max_batch": 1024, "token_budget": 8192, "memory_share": 0.9}
     assert (small["max_batch"], small["token_budget"]) == (256, 2048)
 
@@ -34,7 +34,7 @@ def test_vllm_s_defaults_on_a_large_gpu_and_on_a_small_one() -> None:
 def test_vllm_s_options() -> None:
     line = "vllm serve tiny --max-num-seqs 20 --max_num_batched_tokens=4096 --gpu-memory-utilization 0.8"
     found = engine(f"{line} --no-async-scheduling --num-gpu-blocks-override 99")
-    assert found.pop("buckets") == [1, 2, 4, 8, 16, 24, 32, 40]  # twice the rows
+    assert found.pop("buckets") == found.pop("piecewise") == [1, 2, 4, 8, 16, 24, 32, 40]  # twice the rows
     assert found == {
         "preset": "vllm-v1", "max_batch": 20, "token_budget": 4096, "memory_share": 0.8, "kv_blocks": 99,
     }  # fmt: skip
@@ -69,6 +69,10 @@ def test_vllm_s_captured_sizes(option: str, buckets: list[int]) -> None:
 )
 def test_the_mode_that_a_server_runs_in(line: str, mode: str) -> None:
     assert read(line, H200).mode == mode
+
+
+def test_full_graphs_alone_leave_prompts_eager() -> None:
+    assert "piecewise" not in engine("""vllm serve tiny -O '{"cudagraph_mode": "FULL_DECODE_ONLY"}'""")
 
 
 def test_rounds_of_vllm_0_6() -> None:

@@ -165,3 +165,32 @@ def test_a_timer_step_is_one_kernel_and_its_event() -> None:
     phase = Phase(decode_batch(3))
     (forward, (kernel, record)), *rest = TimerLowering(model, scale=2.0)(phase)
     assert (forward, kernel, record, rest) == ("forward", Kernel("timer", "sleep", 2_012_000), Record(STEP), [])
+
+
+def test_a_step_with_prompts_replays_graphs_between_its_attention_kernels() -> None:
+    lowering = TransformerLowering(TINY, load_engine("vllm-v1"), DURATIONS)
+    batch = prefill_batch(20)
+    ((_, eager),) = lowering(Phase(batch))
+    batch.pieces = 40
+    ((_, ops),) = lowering(Phase(batch))
+    replays = [op for op in ops if isinstance(op, Replay)]
+    launched = [op.name for op in ops if isinstance(op, Kernel)]
+    assert [op.executable for op in replays] == [("piece", 40, i) for i in range(TINY.layers + 1)]
+    assert launched == ["prefill_attention"] * TINY.layers + ["argmax"]
+    flat = [kernel for op in ops for kernel in (op.graph.kernels if isinstance(op, Replay) else [op])]
+    plain = [op for op in eager if isinstance(op, Kernel)]
+    assert [k.name for k in flat if isinstance(k, Kernel)] == [k.name for k in plain]
+    flops = [next(k.flops for k in kernels if k.name == "qkv_proj") for kernels in (replays[0].graph.kernels, plain)]
+    assert flops[0] / flops[1] == 48 / 32  # 40 and 20 tokens in tiles of 16
+
+
+def test_a_short_prompt_takes_fewer_launches_in_pieces_and_a_long_one_stays_eager() -> None:
+    server = Server(Scheduler(KVCache(64, 16)), pieces=Buckets([8, 16]))
+    pieces = []
+    for number, context in enumerate((5, 16, 17)):
+        server.add((Request(number, context, 1),))
+        batch = server.schedule()
+        assert batch is not None
+        server.prepare(batch)
+        pieces.append(batch.pieces)
+    assert pieces == [8, 16, None]
