@@ -17,7 +17,8 @@ Grain = Literal["engine", "pytorch"]
 FutureMap = Literal["ring", "request-slot"]
 CopyStream = Literal["forward", "separate"]
 Missing = Literal["overlap", "graphs", "masks"]
-Batching = Literal["prefill-first", "decode-first"]
+Batching = Literal["prefill-first", "decode-first", "mixed"]
+Ordering = Literal["fcfs", "shortest-first"]
 
 
 def _strictly_increasing(buckets: tuple[int, ...]) -> tuple[int, ...]:
@@ -29,6 +30,7 @@ def _strictly_increasing(buckets: tuple[int, ...]) -> tuple[int, ...]:
 Buckets = Annotated[NonEmpty[Count], AfterValidator(_strictly_increasing)]
 """Batch sizes for which a graph is captured."""
 
+PolicyName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$", description="module:Class, such as mine:Patient")]
 MemoryShare = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -77,8 +79,10 @@ class EnginePreset(Table):
     `pad_to_bucket` only a batch of exactly a bucket's size replays a graph. `piecewise` are the numbers of tokens to
     which steps with prompts are padded to replay graphs between their attention kernels; None launches them eagerly.
 
-    The scheduler: `batching` says whether prompts or decode rows go first, `max_batch` bounds the requests in work (a
-    closed batch runs whole), `token_budget` the new tokens of a step that computes prompts. The KV cache has
+    The scheduler: `ordering` says who of those that wait is considered first (`shortest-first`: with the least of a
+    prompt to compute), `batching` whether prompts or decode rows go first or share steps, `policy` names a class or a
+    function "module:name" in its place. `max_batch` bounds the requests in work (a closed batch runs whole),
+    `token_budget` the new tokens of a step that computes prompts, which `chunked_prefill` cuts to it. The KV cache has
     `kv_blocks` blocks; None takes what the weights leave of `memory_share` of the device's memory, 0.9 being vLLM's
     default for what an engine plans with.
     """
@@ -100,7 +104,10 @@ class EnginePreset(Table):
     extends: str | None = None
     pad_to_bucket: bool = True
     piecewise: Buckets | None = None
+    ordering: Ordering = "fcfs"
     batching: Batching = "prefill-first"
+    chunked_prefill: bool = False
+    policy: PolicyName | None = None
     max_batch: Count = 256
     token_budget: Count = 8192
     kv_blocks: Count | None = None
@@ -166,7 +173,10 @@ class EngineOverrides(Table):
     piecewise: Buckets | None = None
     late_stop_token: bool | None = None
     late_stop_length: bool | None = None
+    ordering: Ordering | None = None
     batching: Batching | None = None
+    chunked_prefill: bool | None = None
+    policy: PolicyName | None = None
     max_batch: Count | None = None
     token_budget: Count | None = None
     kv_blocks: Count | None = None

@@ -150,7 +150,7 @@ def measure_prefill() -> dict[str, int]:
     assert run.inputs is not None
     numbers = {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
     tokens = {
-        delivery.step: sum(request.context for request in members)
+        delivery.step: sum(request.context for request in members if request is not None)
         for delivery, members in zip(timeline.deliveries, run.inputs.steps, strict=True)
         if delivery.prefill
     }

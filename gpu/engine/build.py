@@ -9,7 +9,7 @@ import torch
 from gpu.engine.forwards import Forwards
 from gpu.engine.graphs import Captured, DecodeGraphs
 from gpu.engine.inputs import Inputs, Prompts
-from gpu.engine.needs import needs
+from gpu.engine.needs import most_rows, needs
 from gpu.engine.streams import Streams
 from gpu.engine.torch_device import TorchDevice, Wrap, numbers_for
 from gpu.machines.inline import Inline
@@ -121,7 +121,8 @@ class TorchRun:
         found: dict[int, list[tuple[float, float]]] = {}
         for largest, members in zip(kept, self.inputs.steps, strict=True):
             for request, (first, second) in zip(members, largest.tolist(), strict=False):
-                found.setdefault(request.id, []).append((first, second))
+                if request is not None:
+                    found.setdefault(request.id, []).append((first, second))
         return timeline, found
 
     def run(self, mode: str) -> Timeline:
@@ -142,9 +143,7 @@ class TorchRun:
         slots = server.slots.capacity if server.slots is not None else 0
         buckets = tuple(b for b in run.buckets if b <= max(scheduler.max_rows, run.buckets[0]))
         sampled = max(*buckets, scheduler.max_rows)
-        rows = (
-            sampled if run.scenario.workload.batch is not None else max(sampled, scheduler.token_budget, self.longest)
-        )
+        rows = most_rows(run, sampled, self.longest)
         vocab = self.weights.shape.vocab
         self._prompts = self._prompts or Prompts(vocab)
         self.inputs = inputs = Inputs(
@@ -154,7 +153,11 @@ class TorchRun:
             on = self.weights.embedding.device
             self._streams = Streams.new() if on.type == "cuda" else None
             model = Llama(self.weights, (self.pages + 1) * PAGE, self._ops(), rows=rows, sampled=sampled, seed=run.seed)
-            placed = torch.zeros(numbers_for(inputs, rows, sampled), dtype=torch.int32, device=on)
+            placed = torch.zeros(
+                numbers_for(inputs, rows, sampled, self.longest if run.engine.chunked_prefill else 0),
+                dtype=torch.int32,
+                device=on,
+            )
             self._forwards = Forwards(model, placed, inputs.width)
         self.graphs = None
         if mode.endswith("graph") and self.capture and self._streams is not None:

@@ -25,7 +25,7 @@ class Forwards:
         self.prompts: Prompts | None = None
         self._width = width
         self._decodes: dict[int, Calls] = {}
-        self._prefills: dict[int, Calls] = {}
+        self._prefills: dict[tuple[int, int, bool], Calls] = {}
 
     def decode(self, rows: int) -> Calls:
         """Launches of a decode step of so many rows."""
@@ -33,15 +33,26 @@ class Forwards:
             self._decodes[rows] = self.model.decode(self.placed[: rows * self._width].view(rows, -1))
         return self._decodes[rows]
 
-    def prefill(self, tokens: int) -> Calls:
-        """Launches of a prefill step of so many tokens, whatever prompts they are of."""
-        if tokens not in self._prefills:
+    def prefill(self, tokens: int, decode: int = 0, *, cached: bool = False) -> Calls:
+        """Launches of a step of so many tokens, of which the first are ``decode`` rows, whatever prompts they are of.
+
+        ``cached`` says that some prompt goes on from the cache.
+        """
+        key = tokens, decode, cached
+        if key not in self._prefills:
             if len(self._prefills) >= MOST_PREFILLS:
                 self._prefills.pop(next(iter(self._prefills)))
             meta = self.placed[: tokens * TABLE].view(tokens, TABLE)
-            self._prefills[tokens] = self.model.prefill(meta, self._these_prompts)
-        return self._prefills[tokens]
+            start = wide_start(tokens)
+            wide = self.placed[start : start + decode * self._width].view(decode, -1) if decode else None
+            self._prefills[key] = self.model.prefill(meta, self._these_prompts, wide, cached=cached)
+        return self._prefills[key]
 
     def _these_prompts(self) -> Prompts:
         assert self.prompts is not None
         return self.prompts
+
+
+def wide_start(tokens: int) -> int:
+    """Where the decode rows' table begins behind so many rows: at a multiple of 64 bytes, as kernels load it."""
+    return -(-tokens * TABLE // 16) * 16

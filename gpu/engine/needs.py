@@ -19,7 +19,7 @@ def needs(run: ServingRun, longest: int, pages: int, element: int, *, on_gpu: bo
     shape, workload, engine = run.model, run.scenario.workload, run.engine
     assert isinstance(shape, ModelShape)
     sampled = max(workload.batch or 0, engine.max_batch)
-    rows = sampled if workload.batch is not None else max(sampled, engine.token_budget, longest)
+    rows = most_rows(run, sampled, longest)
     a_row = 4 * shape.hidden + 2 * (shape.q_size + shape.kv_size) + 3 * shape.intermediate
     gathered = (workload.batch or engine.max_batch) * longest * 2 * (shape.kv_size + shape.q_size)
     parts = {
@@ -31,3 +31,12 @@ def needs(run: ServingRun, longest: int, pages: int, element: int, *, on_gpu: bo
         buckets = [b for b in run.buckets if b <= max(sampled, run.buckets[0])]
         parts["graphs"] = len(buckets) * NODES_A_LAYER * shape.layers * GRAPH_NODE
     return parts
+
+
+def most_rows(run: ServingRun, sampled: int, longest: int) -> int:
+    """New tokens of the largest step: decode rows, and prompts within the token budget or a single one above it."""
+    if run.scenario.workload.batch is not None:
+        return sampled
+    engine = run.engine
+    beside = sampled if engine.batching == "mixed" else 0
+    return max(sampled, engine.token_budget, 0 if engine.chunked_prefill else longest + beside)

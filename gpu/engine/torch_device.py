@@ -7,7 +7,7 @@ from functools import partial
 
 import torch
 
-from gpu.engine.forwards import Forwards
+from gpu.engine.forwards import Forwards, wide_start
 from gpu.engine.graphs import DecodeGraphs
 from gpu.engine.inputs import Inputs
 from gpu.engine.streams import Streams
@@ -57,7 +57,7 @@ class TorchDevice:
         self._turns = [Turn(len(self._placed), sampled, on) for _ in range(2)]
         self._next = 0
         self._decodes: dict[tuple[int, int, int, bool, bool], list[Call]] = {}
-        self._prefills: dict[tuple[int, int, bool], list[Call]] = {}
+        self._prefills: dict[tuple[int, int, int, int, int, bool], list[Call]] = {}
         self._flying: dict[Step, tuple[Turn, Batch]] = {}
         self._arrived: tuple[Turn, Batch]
         self._fetch = wrap("fetch", self._take)
@@ -128,19 +128,24 @@ class TorchDevice:
         return self._decodes[key]
 
     def _prefill(self, batch: Batch, turn: Turn, overlap: bool) -> list[Call]:
-        """Fill the rows of a prefill step; its launches."""
-        tokens, count = batch.tokens, batch.rows
+        """Fill the rows of a step that computes prompts; its launches."""
+        tokens, decode, count, width = batch.tokens, batch.decode_rows, len(batch.prompts), self._inputs.width
         end = tokens * TABLE
-        numbers = end + 3 * count + 1
-        self._inputs.prefill(batch, turn.filled[:end].reshape(tokens, TABLE), turn.filled[end:])
-        starts, ends, slots = self._placed[end:numbers].split([count + 1, count, count])
-        self._forwards.prompts = Prompts(tuple(chunk.tokens for chunk in batch.prompts), starts, ends)
-        key = self._next, numbers, overlap
+        lists = wide_start(tokens) + decode * width if decode else end
+        reads = tuple(chunk.stop for chunk in batch.prompts) if any(chunk.start for chunk in batch.prompts) else ()
+        parts = [count + 1, batch.rows, batch.rows, *((count + 1, sum(reads)) if reads else ())]
+        numbers = lists + sum(parts)
+        filled = turn.filled
+        wide = filled[lists - decode * width : lists].reshape(decode, width)
+        self._inputs.prompts(batch, filled[:end].reshape(tokens, TABLE), wide, filled[lists:numbers])
+        starts, ends, slots, *read = self._placed[lists:numbers].split(parts)
+        self._forwards.prompts = Prompts(tuple(chunk.tokens for chunk in batch.prompts), starts, ends, reads, *read)
+        key = self._next, tokens, decode, count, sum(reads), overlap
         if key not in self._prefills:
             if len(self._prefills) >= MOST_PREFILLS:
                 self._prefills.pop(next(iter(self._prefills)))
-            forward = self._forwards.prefill(tokens)
-            calls = self._step(turn, forward, count, count, (tokens, TABLE), numbers, slots, overlap)
+            forward = self._forwards.prefill(tokens, decode, cached=bool(reads))
+            calls = self._step(turn, forward, batch.rows, batch.rows, (tokens, TABLE), numbers, slots, overlap)
             self._prefills[key] = [self._wrap(kind, call) for kind, call in calls]
         return self._prefills[key]
 
@@ -211,6 +216,10 @@ class TorchDevice:
         return calls
 
 
-def numbers_for(inputs: Inputs, rows: int, sampled: int) -> int:
-    """The largest table of inputs: of a decode step, or of a prefill step of ``rows`` tokens in ``sampled`` prompts."""
-    return max(sampled * inputs.width, rows * TABLE + 3 * sampled + 1)
+def numbers_for(inputs: Inputs, rows: int, sampled: int, longest: int) -> int:
+    """The largest table of inputs: of a decode step, or of one of ``rows`` tokens, their lists and all they read.
+
+    ``sampled`` requests have at most ``longest`` tokens each.
+    """
+    prompts = wide_start(rows) + sampled * inputs.width + 4 * sampled + 2 + sampled * longest
+    return max(sampled * inputs.width, prompts)

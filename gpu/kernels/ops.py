@@ -96,6 +96,16 @@ class TritonOps(TorchOps):
 
         return call
 
+    def _attend_chunks(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, these: Prompts, out: torch.Tensor
+    ) -> None:
+        if q.element_size() != 2:
+            super()._attend_chunks(q, k, v, these, out)
+            return
+        attend = torch.ops.aten._flash_attention_forward  # noqa: SLF001  its causal mask ends at the last of both
+        longest = max(these.lengths), max(these.reads)
+        out.copy_(attend(q, k, v, these.starts, these.read_starts, *longest, 0.0, True, False)[0])
+
     def silu_mul(self, gate_up: torch.Tensor, out: torch.Tensor) -> Call:
         """See ``Ops``."""
         return fused.silu_mul(self._stream, gate_up, out)

@@ -56,22 +56,40 @@ class Llama:
         head = self.ops.linear(self._x[:tile], self.weights.head, self.logits[:tile])
         return [*calls, ("gemm", head)]
 
-    def prefill(self, meta: torch.Tensor, prompts: Callable[[], Prompts]) -> Calls:
-        """Launches of whole prompts; the logits of each one's last token are the first rows of ``logits``."""
+    def prefill(
+        self,
+        meta: torch.Tensor,
+        prompts: Callable[[], Prompts],
+        decode: torch.Tensor | None = None,
+        *,
+        cached: bool = False,
+    ) -> Calls:
+        """Launches of prompts behind ``decode`` rows, whose table is given with their pages.
+
+        The logits of the decode rows and of each prompt's last token are the first rows of ``logits``. ``cached`` says
+        that some prompt goes on from the cache.
+        """
         x = self._x
-        calls = list(self._layers(meta, prompts))
+        calls = list(self._layers(meta, prompts, decode, cached=cached))
 
         def gather() -> None:
             ends = prompts().ends
             torch.index_select(x, 0, ends, out=self._last[: len(ends)])
 
         def head() -> None:
-            tile = tiled(len(prompts().lengths))
+            tile = tiled(len(prompts().ends))
             self.ops.linear(self._last[:tile], self.weights.head, self.logits[:tile])()
 
         return [*calls, ("index", gather), ("gemm", head)]
 
-    def _layers(self, meta: torch.Tensor, prompts: Callable[[], Prompts] | None) -> Iterator[tuple[str, Call]]:
+    def _layers(
+        self,
+        meta: torch.Tensor,
+        prompts: Callable[[], Prompts] | None,
+        decode: torch.Tensor | None = None,
+        *,
+        cached: bool = False,
+    ) -> Iterator[tuple[str, Call]]:
         weights, ops, rows = self.weights, self.ops, meta.shape[0]
         tile = tiled(rows)
         residual, x, y = self._residual[:rows], self._x[:rows], self._y[:rows]
@@ -80,7 +98,7 @@ class Llama:
         yield "norm", ops.norm(residual, weights.layers[0].input_norm, x)
         following = [layer.input_norm for layer in weights.layers[1:]] + [weights.final_norm]
         for layer, cache, next_norm in zip(weights.layers, self.caches, following, strict=True):
-            yield from self._attend(layer, meta, cache, prompts)
+            yield from self._attend(layer, meta, cache, prompts, decode, cached=cached)
             yield "norm", ops.add_norm(y, residual, layer.post_norm, x)
             yield "gemm", ops.linear(self._x[:tile], layer.gate_up, gate_up)
             yield "elementwise", ops.silu_mul(gate_up[:rows], active[:rows])
@@ -88,7 +106,14 @@ class Llama:
             yield "norm", ops.add_norm(y, residual, next_norm, x)
 
     def _attend(
-        self, layer: Layer, meta: torch.Tensor, cache: torch.Tensor, prompts: Callable[[], Prompts] | None
+        self,
+        layer: Layer,
+        meta: torch.Tensor,
+        cache: torch.Tensor,
+        prompts: Callable[[], Prompts] | None,
+        decode: torch.Tensor | None,
+        *,
+        cached: bool,
     ) -> Iterator[tuple[str, Call]]:
         """From the normalized rows ``x`` to the attention's contribution ``y``."""
         shape, ops, rows = self.weights.shape, self.ops, meta.shape[0]
@@ -99,7 +124,13 @@ class Llama:
         yield "rope", ops.rope(qkv, meta, self.weights.rotary, shape.heads, layer.qk_norms)
         yield "kv_write", ops.write_cache(qkv, meta, cache[0], cache[1], shape.heads)
         if prompts is None:
-            yield from ops.decode_attention(qkv, meta, cache[0], cache[1], shape.heads, attended)
-        else:
-            yield "attention_prefill", ops.prefill_attention(qkv, prompts, shape.heads, shape.kv_heads, attended)
+            decode = meta
+        first = 0 if decode is None else decode.shape[0]
+        if decode is not None:
+            yield from ops.decode_attention(qkv[:first], decode, cache[0], cache[1], shape.heads, attended[:first])
+        if prompts is not None and cached:
+            yield from ops.chunk_attention(qkv[first:], prompts, cache[0], cache[1], shape.heads, attended[first:])
+        elif prompts is not None:
+            attend = ops.prefill_attention(qkv[first:], prompts, shape.heads, shape.kv_heads, attended[first:])
+            yield "attention_prefill", attend
         yield "gemm", ops.linear(self._attended[:tile], layer.o, self._y[:tile])

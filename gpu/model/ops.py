@@ -24,15 +24,19 @@ Norms = tuple[torch.Tensor, torch.Tensor]
 
 @dataclass
 class Prompts:
-    """The prompts of the prefill step that is being launched, one after the other in its rows.
+    """The prompts of the step that is being launched, one after the other behind its decode rows.
 
-    ``starts`` int32 [prompts + 1] are their first rows and the end of the last, ``ends`` int32 [prompts] their last
-    rows, both on the device.
+    ``starts`` int32 [prompts + 1] are their first rows, counted without decode rows, and the end of the last, ``ends``
+    int32 the rows to sample from: all decode rows and the last of each prompt. Where one goes on from the cache each
+    attends to ``reads`` tokens, from ``read_starts`` int32 [prompts + 1] on in ``read_slots`` of the cache.
     """
 
     lengths: tuple[int, ...]
     starts: torch.Tensor
     ends: torch.Tensor
+    reads: tuple[int, ...] = ()
+    read_starts: torch.Tensor | None = None
+    read_slots: torch.Tensor | None = None
 
 
 class Ops(Protocol):
@@ -80,6 +84,17 @@ class Ops(Protocol):
         self, qkv: torch.Tensor, prompts: Callable[[], Prompts], heads: int, kv_heads: int, out: torch.Tensor
     ) -> Call:
         """Causal attention of each prompt to itself; ``prompts`` is asked at every call."""
+
+    def chunk_attention(
+        self,
+        qkv: torch.Tensor,
+        prompts: Callable[[], Prompts],
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        heads: int,
+        out: torch.Tensor,
+    ) -> list[tuple[str, Call]]:
+        """The same where prompts go on from the cache, which holds their own keys and values by then, too."""
 
     def silu_mul(self, gate_up: torch.Tensor, out: torch.Tensor) -> Call:
         """The gated activation of [rows, 2 * width]."""
@@ -193,6 +208,47 @@ class TorchOps:
                 start += length
 
         return call
+
+    def chunk_attention(
+        self,
+        qkv: torch.Tensor,
+        prompts: Callable[[], Prompts],
+        k_cache: torch.Tensor,
+        v_cache: torch.Tensor,
+        heads: int,
+        out: torch.Tensor,
+    ) -> list[tuple[str, Call]]:
+        """See ``Ops``: gathers what is read from the cache, then attends as ``_attend_chunks`` does."""
+        rows, dim = qkv.shape[0], k_cache.shape[2]
+        q, into = qkv.view(rows, -1, dim)[:, :heads], out.view(rows, heads, dim)
+        gathered: dict[str, torch.Tensor] = {}
+
+        def gather(name: str, cache: torch.Tensor) -> None:
+            slots = prompts().read_slots
+            assert slots is not None
+            gathered[name] = cache.index_select(0, slots)
+
+        return [
+            ("elementwise", partial(gather, "k", k_cache)),
+            ("elementwise", partial(gather, "v", v_cache)),
+            ("attention_prefill", lambda: self._attend_chunks(q, gathered["k"], gathered["v"], prompts(), into)),
+        ]
+
+    def _attend_chunks(
+        self, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, these: Prompts, out: torch.Tensor
+    ) -> None:
+        """The last of each prompt's tokens, as many as it has queries, attend to those before them and causally."""
+        row = read = 0
+        for tokens, stop in zip(these.lengths, these.reads, strict=True):
+            positions = torch.arange(stop, device=q.device)
+            sees = positions[None] <= positions[stop - tokens :, None]
+            queries, keys, values = q[row : row + tokens], k[read : read + stop], v[read : read + stop]
+            one = F.scaled_dot_product_attention(
+                queries[None].transpose(1, 2), keys[None].transpose(1, 2), values[None].transpose(1, 2),
+                attn_mask=sees, enable_gqa=q.shape[1] != k.shape[1],
+            )  # fmt: skip
+            out[row : row + tokens] = one[0].transpose(0, 1)
+            row, read = row + tokens, read + stop
 
     def silu_mul(self, gate_up: torch.Tensor, out: torch.Tensor) -> Call:
         """See ``Ops``."""

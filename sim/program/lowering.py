@@ -140,7 +140,8 @@ class TransformerLowering:
         """The same as a frame, which is one object for all steps that it is common to, and what they take."""
         sized = self._sized(phase)
         ops = sized.ops
-        key = phase.parts, phase.batch.bucket, phase.batch.pieces, len(phase.batch.prompts), len(ops)
+        batch = phase.batch
+        key = phase.parts, batch.bucket, batch.pieces, len(batch.prompts), bool(batch.decode_rows), len(ops)
         frame = self._frames.get(key)
         if frame is None:
             frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
@@ -164,7 +165,7 @@ class TransformerLowering:
     @staticmethod
     def _input_bytes(batch: Batch) -> int:
         if batch.prompts:
-            return batch.tokens * INPUTS_A_ROW + batch.rows * INPUTS_A_PROMPT
+            return _prompt_bytes(batch)
         return _decode_bytes(batch, batch.decode_context)
 
     def _sized(self, phase: Phase) -> _Sized:
@@ -196,7 +197,9 @@ class TransformerLowering:
     def _resolve(self, batch: Batch, nbytes: int) -> tuple[Kernel, ...]:
         """Put inputs into place; what stands behind the rows of prompts is copied."""
         resolve = self._move("resolve", 2 * nbytes)
-        return (resolve, self._move("store", 2 * INPUTS_A_PROMPT * batch.rows)) if batch.prompts else (resolve,)
+        return (
+            (resolve, self._move("store", 2 * (nbytes - batch.tokens * INPUTS_A_ROW))) if batch.prompts else (resolve,)
+        )
 
     def _arranged(self, phase: Phase, sized: _Sized) -> Pieces:
         """Put the operations of a step onto their streams and in order."""
@@ -256,3 +259,15 @@ def _pieces(kernels: Sequence[Kernel], tokens: int) -> Iterator[Op]:
 def _decode_bytes(batch: Batch, context: Size) -> Size:
     """Bytes of a decode step's inputs."""
     return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-context // PAGE)
+
+
+def _prompt_bytes(batch: Batch) -> int:
+    """Bytes of the inputs of a step that computes prompts.
+
+    A row a new token, three numbers a prompt; of decode rows beside them the cache blocks and two numbers, and where a
+    prompt attends to more than itself the cache slots of all that the prompts attend to.
+    """
+    decode = batch.decode_rows * INPUTS_A_ROW + 4 * -(-batch.decode_context // PAGE)
+    keys = sum(chunk.stop for chunk in batch.prompts) if any(chunk.start for chunk in batch.prompts) else 0
+    rows = batch.tokens * INPUTS_A_ROW + len(batch.prompts) * INPUTS_A_PROMPT + 4 * keys
+    return rows + (decode + 8 * batch.decode_rows if batch.decode_rows else 0)

@@ -27,6 +27,11 @@ class Work:
     context: int = 0
     prompts: tuple[Chunk, ...] = ()
 
+    @property
+    def gathered(self) -> int:
+        """Tokens whose keys and values prompts read from the cache: all before and in them, where any lie before."""
+        return sum(start + tokens for start, tokens in self.prompts) if any(start for start, _ in self.prompts) else 0
+
 
 @dataclass(frozen=True, slots=True)
 class Pass:
@@ -55,7 +60,8 @@ class Transformer:
     way, rotary embedding normalizes queries and keys first where the model has such norms, and cache write and
     activation are one kernel each. ``pytorch``: what eager PyTorch modules launch, one kernel an operation, 40 a layer
     (6 more with query and key norms, 3 more with biases). Decode attention is two kernels, over parts of contexts and
-    over the parts; in prefill one kernel serves all prompts. Matrix products and attention are the same kernels in
+    over the parts; in prefill one kernel serves all prompts, after two that gather what they read
+    from the cache where one of them goes on from there. Matrix products and attention are the same kernels in
     both grains, except that the projections are separate in the second. Weights are read once a step; activations
     count too. ``tile``: matrix products compute whole tiles of so many rows. Calls are told apart where their host
     costs differ: a product with a bias, and the one that sums over the MLP's width, which cuBLAS splits into two
@@ -154,6 +160,10 @@ class Transformer:
             yield self.durations.kernel(
                 "combine", "combine", "attention_combine", nbytes=nbytes, rows=work.rows, shape=(shape.q_size,)
             )
+        if keys := work.gathered:
+            nbytes = 2 * keys * shape.kv_size * shape.dtype_bytes
+            for name in ("gather_keys", "gather_values"):
+                yield self.durations.kernel(name, "elementwise", "gather", nbytes=nbytes)
         if work.prompts:
             yield self.durations.prefill_attention(self._heads, work.prompts, self._prefill_work)
 

@@ -13,6 +13,10 @@ from typing import Protocol
 from sim.serving.request import Request
 
 
+class PolicyError(ValueError):
+    """A policy has answered with a plan that cannot be."""
+
+
 @dataclass(frozen=True, slots=True)
 class Budget:
     """What one step may take: new tokens of prompts and decode rows together, rows and KV blocks for new requests.
@@ -40,7 +44,7 @@ class Queues(Protocol):
 
     @property
     def waiting(self) -> Sequence[Request]:
-        """Requests that hold no KV blocks, in order of arrival."""
+        """Requests that hold no KV blocks, in the order in which they are to be considered."""
 
     @property
     def partial(self) -> Sequence[Request]:
@@ -78,6 +82,11 @@ def decode_first(queues: Queues, budget: Budget) -> Plan:
     return Plan() if queues.num_running else prefill_first(queues, budget)
 
 
+def mixed(queues: Queues, budget: Budget) -> Plan:
+    """Everybody decodes in every step, and prompts take the tokens that are left of its budget."""
+    return Plan(fitting_prompts(queues, budget, budget.tokens - queues.num_running))
+
+
 def fitting_prompts(queues: Queues, budget: Budget, tokens: int) -> tuple[tuple[Request, int], ...]:
     """Prompts within so many tokens and the rest of a budget: those begun, then those waiting, none overtaking.
 
@@ -102,4 +111,4 @@ def fitting_prompts(queues: Queues, budget: Budget, tokens: int) -> tuple[tuple[
     return tuple(chosen)
 
 
-POLICIES: dict[str, Policy] = {"prefill-first": prefill_first, "decode-first": decode_first}
+POLICIES: dict[str, Policy] = {"prefill-first": prefill_first, "decode-first": decode_first, "mixed": mixed}

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget, Plan, Policy, prefill_first
+from sim.serving.policies import Budget, Plan, Policy, PolicyError, prefill_first
 from sim.serving.request import Reason, Request
+from sim.serving.waiting import ArrivalOrder, Waiting, not_waiting
 
 
 @dataclass(eq=False, slots=True)
@@ -41,6 +42,7 @@ class Scheduler:
     is known in advance; without it, the end is seen when the result is processed, and rows already launched are
     late. A stop token is always seen when processed. ``max_rows`` bounds the requests that hold blocks,
     ``token_budget`` the new tokens of a step that computes prompts. A prompt is computed whole unless ``chunked``.
+    ``waiting`` holds those who wait, in the order in which ``policy`` sees them.
     """
 
     def __init__(
@@ -48,6 +50,7 @@ class Scheduler:
         kv: KVCache,
         *,
         policy: Policy = prefill_first,
+        waiting: Waiting | None = None,
         max_rows: int = 256,
         token_budget: int = 8192,
         chunked: bool = False,
@@ -63,7 +66,7 @@ class Scheduler:
         self.token_budget = token_budget
         self.chunked = chunked
         self.foresee_length = foresee_length
-        self.waiting: deque[Request] = deque()
+        self.waiting: Waiting = ArrivalOrder() if waiting is None else waiting
         self.in_flight: deque[Batch] = deque()
         self._rows: dict[int, _Row] = {}
         self._partial: dict[int, _Row] = {}
@@ -116,12 +119,12 @@ class Scheduler:
                     f"request {request.id} needs {request.context + request.max_tokens + 1} tokens of KV cache, "
                     f"which holds {self.kv.num_blocks * self.kv.block_tokens}"
                 )
-            self.waiting.append(request)
+            self.waiting.add(request, self.left(request))
 
     def schedule(self, *, admit: bool = True) -> Batch | None:
         """The next batch, or None when there is nothing to compute before a result comes back.
 
-        Without ``admit`` prompts go on waiting: the rows that run decode once more. Raises ``ValueError`` for a plan
+        Without ``admit`` prompts go on waiting: the rows that run decode once more. Raises ``PolicyError`` for a plan
         that breaks its budget or leaves everybody waiting for nothing.
         """
         plan = Plan()
@@ -131,10 +134,10 @@ class Scheduler:
                 plan = self.policy(self, self._budget)
         decode = plan.decode and bool(self._running)
         if plan.prompts:
-            self._take(self._fresh(plan, len(self._running) if decode else 0))
+            self.waiting.take(self._fresh(plan, len(self._running) if decode else 0))
         elif not decode:
             if admit and not self.idle and not self.in_flight:
-                raise ValueError(f"the policy chose nothing and nothing is in flight, the budget is {self._budget}")
+                raise PolicyError(f"the policy chose nothing and nothing is in flight, the budget is {self._budget}")
             return None
         return self._build(plan, decode=decode)
 
@@ -197,7 +200,9 @@ class Scheduler:
         while self.waiting and self.waiting[0].computed and len(self._running) + len(self._partial) < self.max_rows:
             if self.blocks(self.waiting[0]) > self.kv.num_free:
                 return
-            self._join(self._admit(self.waiting.popleft()))
+            request = self.waiting[0]
+            self.waiting.take((request,))
+            self._join(self._admit(request))
 
     def _admit(self, request: Request) -> _Row:
         self.kv.allocate(request.id, request.context + request.max_tokens + 1)
@@ -228,38 +233,27 @@ class Scheduler:
         return Budget(self.token_budget, rows, self.kv.num_free, self.kv.block_tokens, self.chunked)
 
     def _fresh(self, plan: Plan, decode_rows: int) -> list[Request]:
-        """The requests of a plan that are to be admitted; raises ``ValueError`` for a plan that breaks its budget."""
+        """The requests of a plan that are to be admitted; raises ``PolicyError`` for a plan that breaks its budget."""
         budget = self._budget
         fresh = [request for request, _ in plan.prompts if request.id not in self._partial]
         tokens = sum(count for _, count in plan.prompts)
         over = tokens + decode_rows > budget.tokens and (self.chunked or len(plan.prompts) > 1)
         if len(fresh) > budget.rows or over:
-            raise ValueError(
+            raise PolicyError(
                 f"the policy chose {len(plan.prompts)} prompts of {tokens} tokens, {len(fresh)} of them new, beside "
                 f"{decode_rows} decode rows, the budget is {budget}"
             )
         ids = {request.id for request, _ in plan.prompts}
         if len(ids) < len(plan.prompts) or any(r.computed or r.id in self._rows for r in fresh):
-            raise ValueError(f"the policy chose requests {[r.id for r, _ in plan.prompts]}: not all of them wait")
+            raise not_waiting([request for request, _ in plan.prompts])
         for request, count in plan.prompts:
             left = self.left(request)
             if not (1 if self.chunked else left) <= count <= left:
-                raise ValueError(f"the policy chose {count} tokens of request {request.id}, which has {left} left")
+                raise PolicyError(f"the policy chose {count} tokens of request {request.id}, which has {left} left")
         need = sum(map(self.blocks, fresh))
         if need > budget.blocks:
-            raise ValueError(f"the policy chose requests that need {need} blocks, the budget is {budget}")
+            raise PolicyError(f"the policy chose requests that need {need} blocks, the budget is {budget}")
         return fresh
-
-    def _take(self, chosen: list[Request]) -> None:
-        """Take requests out of the queue; raises ``ValueError`` for one that is not in it."""
-        ids = {r.id for r in chosen}
-        num_left = len(self.waiting) - len(chosen)
-        while self.waiting and self.waiting[0].id in ids:
-            self.waiting.popleft()
-        if len(self.waiting) != num_left:  # out of order: only such a choice costs a look at the whole queue
-            self.waiting = deque(r for r in self.waiting if r.id not in ids)
-        if len(self.waiting) != num_left:
-            raise ValueError(f"the policy chose requests {[r.id for r in chosen]}: not all of them wait")
 
     def _build(self, plan: Plan, *, decode: bool) -> Batch:
         members: tuple[Request, ...] = ()

@@ -24,12 +24,14 @@ from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLower
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import POLICIES
+from sim.serving.policies import PolicyError
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
 from sim.serving.source import RequestSource
+from sim.serving.waiting import ORDERINGS
 from sim.studies.host_numbers import with_host_numbers
 from sim.studies.machines import MachineName, simulate
+from sim.studies.policy import policy_of
 from sim.studies.threads import threads
 from sim.studies.watched import WatchedSource
 from sim.studies.workload import build_source
@@ -162,7 +164,8 @@ class ServingRun:
         try:
             return run(self.threads(mode, self.server(mode)), source)
         except ValueError as error:
-            raise ScenarioError([Problem(self.source, "workload", str(error))]) from error
+            key = "engine.policy" if isinstance(error, PolicyError) else "workload"
+            raise ScenarioError([Problem(self.source, key, str(error))]) from error
 
     def threads(self, mode: str, server: Server) -> Mapping[str, Loop[None]]:
         """The host threads of one mode: the engine's loops around a server."""
@@ -208,11 +211,18 @@ class ServingRun:
         engine = self.engine
         batch = self.scenario.workload.batch
         max_rows = max(engine.max_batch, batch or 0)
+        if engine.batching == "mixed" and engine.chunked_prefill and engine.token_budget < max_rows:
+            message = (
+                f"found {engine.token_budget}, expected at least {max_rows}, the most rows that decode in every step"
+            )
+            raise ScenarioError([Problem(self.source, "engine.token_budget", message)])
         scheduler = Scheduler(
             KVCache(self._kv_blocks() if blocks is None else blocks, PAGE),
-            policy=POLICIES[engine.batching],
+            policy=policy_of(engine, self.source),
+            waiting=ORDERINGS[engine.ordering](),
             max_rows=max_rows,
             token_budget=engine.token_budget,
+            chunked=engine.chunked_prefill,
             foresee_length=not engine.late_stop_length,
         )
         slots: SlotRing | RequestSlots | None = None

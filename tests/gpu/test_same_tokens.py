@@ -22,6 +22,9 @@ OPEN = (
     "engine.max_batch=4",
     "workload.stop_share=0.5",
 )
+MIXED = (*OPEN, "engine.batching=mixed")
+CHUNKED = (*OPEN, "engine.chunked_prefill=true", "engine.token_budget=7")
+MIXED_CHUNKS = (*MIXED, "engine.chunked_prefill=true", "engine.token_budget=9", "engine.ordering=shortest-first")
 MODEL_KINDS = ("tiny", "with query and key norms", "with a bias")
 
 
@@ -48,6 +51,20 @@ def test_every_mode_gives_the_tokens_of_serial_eager_on_a_cpu(sets: tuple[str, .
     assert len({str(row) for row in expected.values()}) == len(expected)
     for mode in MODES[1:]:
         assert tokens(sets, mode, "cpu", **shape) == expected
+
+
+@pytest.mark.parametrize(
+    ("sets", "modes"),
+    [(MIXED, MODES[::3]), (CHUNKED, MODES[::3]), (MIXED_CHUNKS, MODES)],
+    ids=["mixed", "chunked", "both"],
+)
+def test_prompts_in_pieces_and_beside_decode_rows_give_the_tokens_of_whole_ones(
+    sets: tuple[str, ...], modes: tuple[str, ...]
+) -> None:
+    expected = tokens(OPEN, "serial-eager", "cpu", qk_norm=True)
+    for mode in modes:
+        assert tokens(sets, mode, "cpu", qk_norm=True) == expected
+    assert tokens((*sets, "engine.future_map=request-slot"), "overlap-graph", "cpu", qk_norm=True) == expected
 
 
 @pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])

@@ -160,6 +160,19 @@ def test_prompts_bring_their_rows_and_three_numbers_each_and_no_pages() -> None:
     assert overlapped[:3] == ["wait inputs", "resolve", "store"]
 
 
+def test_decode_rows_and_a_piece_of_a_prompt_share_a_step() -> None:
+    piece = Chunk(Request(9, 300, 1), 64, 100, 0)
+    batch = Batch(7, BatchPhase.MIXED, 4, 103, 3 * 50, (), prompts=(piece,), counter=1)
+    (stream, ops) = lower(batch)[0]
+    names = [short(op) for op in ops]
+    rows, decode, prompt, read = 103 * 20, 3 * (20 + 8) + 4 * 10, 12, 4 * (64 + 100)
+    assert (stream, names[0]) == ("forward", f"h2d {rows + decode + prompt + read}")
+    attention = [name for name in names if name in ("decode_attention", "combine", "prefill_attention")]
+    assert attention == ["decode_attention", "combine", "prefill_attention"] * TINY.layers
+    assert names.count("gather_keys") == names.count("gather_values") == TINY.layers
+    assert names[-4:-1] == ["lm_head", "argmax", "d2h 32"]
+
+
 def test_a_timer_step_is_one_kernel_and_its_event() -> None:
     model = TimerModel.model_validate({"kind": "timer", "step": "1ms", "per_row": "2us"})
     phase = Phase(decode_batch(3))

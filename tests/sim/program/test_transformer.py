@@ -40,7 +40,11 @@ def decode(
 
 
 def prefill(*prompts: int, grain: str = "engine") -> tuple[Kernel, ...]:
-    return Transformer(TINY, DURATIONS, grain).forward(Work(sum(prompts), len(prompts), prompts=prompts)).kernels
+    return (
+        Transformer(TINY, DURATIONS, grain)
+        .forward(Work(sum(prompts), len(prompts), prompts=tuple((0, length) for length in prompts)))
+        .kernels
+    )
 
 
 def gemm_parameters(shape: ModelShape) -> int:
@@ -123,6 +127,17 @@ def test_decode_attention_reads_the_summed_context(grain: str, rows: int, contex
 def test_prefill_attention_grows_with_the_square_of_each_prompt(grain: str, prompts: list[int]) -> None:
     found = attention(prefill(*prompts, grain=grain))
     assert [k.flops for k in found] == [sum(2 * n * n * TINY.q_size for n in prompts)] * TINY.layers
+
+
+@given(st.lists(st.integers(1, 300), min_size=1, max_size=6))
+def test_attention_of_a_prompts_pieces_is_that_of_the_whole_prompt(pieces: list[int]) -> None:
+    chunks = [(sum(pieces[:i]), tokens) for i, tokens in enumerate(pieces)]
+    steps = [Transformer(TINY, DURATIONS, "engine").forward(Work(c[1], 1, prompts=(c,))).kernels for c in chunks]
+    flops = sum(k.flops for kernels in steps for k in attention(kernels))
+    assert flops == sum(k.flops for k in attention(prefill(sum(pieces))))
+    gathered = [sum(k.bytes for k in kernels if k.name.startswith("gather")) for kernels in steps]
+    a_token = TINY.layers * 4 * TINY.kv_size * TINY.dtype_bytes  # keys and values, read and written
+    assert gathered == [a_token * (start + tokens) if start else 0 for start, tokens in chunks]
 
 
 @given(shapes, st.integers(1, 512), st.integers(1, 64))

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sim.serving.policies import POLICIES, Budget, Plan, decode_first, prefill_first
+from sim.serving.policies import POLICIES, Budget, Plan, decode_first, mixed, prefill_first
 from sim.serving.request import Request
 
 OUTPUT = 4
@@ -89,9 +89,19 @@ def test_decode_first_prefills_only_when_nothing_runs() -> None:
     assert chosen(decode_first(World(prompts(10, 20)), budget())) == [(0, 10), (1, 20)]
 
 
+def test_mixed_decodes_in_every_step_and_gives_prompts_the_tokens_that_are_left() -> None:
+    world = World(prompts(10, 20, start=1), partial=prompts(12), num_running=3)
+    plan = mixed(world, budget(tokens=20, chunked=True))
+    assert (chosen(plan), plan.decode) == ([(0, 7), (1, 10)], True)
+    assert chosen(mixed(world, budget(tokens=3, chunked=True))) == []
+    assert chosen(mixed(World(prompts(10, 20), num_running=3), budget(tokens=13))) == [(0, 10)]
+    assert chosen(mixed(World(prompts(50, 1), num_running=3), budget(tokens=13))) == [(0, 50)]
+
+
 def test_policies_are_found_by_name() -> None:
     assert POLICIES["prefill-first"] is prefill_first
     assert POLICIES["decode-first"] is decode_first
+    assert POLICIES["mixed"] is mixed
 
 
 @settings(deadline=None)

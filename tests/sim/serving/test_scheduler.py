@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import islice
+from typing import Any
 
 import pytest
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget, Plan, Queues
+from sim.serving.policies import Budget, Plan, Queues, mixed
 from sim.serving.request import Reason, Request
 from sim.serving.scheduler import Scheduler
 
 
-def world(*requests: Request, num_blocks: int = 64, foresee_length: bool = True, max_rows: int = 8) -> Scheduler:
-    """A scheduler with these requests waiting, and a cache of pages of 4 tokens."""
-    scheduler = Scheduler(KVCache(num_blocks, block_tokens=4), max_rows=max_rows, foresee_length=foresee_length)
+def world(*requests: Request, num_blocks: int = 64, max_rows: int = 8, **knobs: Any) -> Scheduler:
+    """A scheduler with these requests waiting, and a cache of blocks of 4 tokens."""
+    scheduler = Scheduler(KVCache(num_blocks, block_tokens=4), max_rows=max_rows, **knobs)
     scheduler.add(requests)
     return scheduler
 
@@ -173,6 +174,39 @@ def test_results_that_are_back_before_the_next_step_leave_no_row_late(*, foresee
         batch = scheduled(scheduler)
         num_late += processed(scheduler, *(r.id for r in batch.members if r.id == 2)).late
     assert num_late == 0
+
+
+def test_a_prompt_in_chunks_beside_a_decode_row() -> None:
+    old, new = Request(0, context=5, max_tokens=9, computed=True), Request(1, context=10, max_tokens=2)
+    scheduler = world(old, policy=mixed, chunked=True, token_budget=5)
+    scheduled(scheduler)
+    scheduler.add((new,))
+    batches = [scheduled(scheduler) for _ in range(4)]
+    assert [(b.phase, b.rows, b.tokens, b.decode_rows, b.decode_context, b.partial, b.counter) for b in batches] == [
+        (Phase.MIXED, 2, 5, 1, 7, 1, 2),
+        (Phase.MIXED, 2, 5, 1, 8, 1, 3),
+        (Phase.MIXED, 2, 3, 1, 9, 0, 4),
+        (Phase.DECODE, 2, 2, 2, 10 + 11, 0, 5),
+    ]
+    assert [b.prompts for b in batches] == [(Chunk(new, 0, 4, 0),), (Chunk(new, 4, 4, 0),), (Chunk(new, 8, 2, 1),), ()]
+    assert [ids(b.admitted) for b in batches] == [[1], [], [], []]
+    assert [ids(b.joined) for b in batches] == [[], [], [], [1]]
+    outputs = [processed(scheduler) for _ in range(5)]
+    assert [(o.tokens, ids(o.first)) for o in outputs] == [(1, [0]), (1, []), (1, []), (2, [1]), (2, [])]
+    assert outputs[-1].finished == ((new, 2, Reason.LENGTH),)
+
+
+def test_a_prompt_that_ends_beside_decode_rows_may_be_all_there_is_to_its_request() -> None:
+    scheduler = world(Request(0, 5, max_tokens=9, computed=True), policy=mixed)
+    for _ in range(3):
+        scheduled(scheduler)
+    one, stopping = Request(1, 6, max_tokens=1), Request(2, 6, max_tokens=7)
+    scheduler.add((one, stopping))
+    assert (ids(scheduled(scheduler).finishing), ids(scheduled(scheduler).members)) == ([1], [0, 2])
+    for _ in range(3):
+        processed(scheduler)
+    assert processed(scheduler, 2).finished == ((stopping, 1, Reason.STOP), (one, 1, Reason.LENGTH))
+    assert processed(scheduler).late == 1
 
 
 def test_a_full_cache_makes_the_next_request_wait() -> None:

@@ -49,9 +49,11 @@ def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
             "late_stop_token": draw(st.booleans()),
             "late_stop_length": draw(st.booleans()),
             "buckets": tuple(sorted(draw(st.sets(st.integers(1, 12), min_size=1, max_size=4)))),
-            "batching": draw(st.sampled_from(("prefill-first", "decode-first"))),
+            "batching": draw(st.sampled_from(("prefill-first", "decode-first", "mixed"))),
+            "chunked_prefill": draw(st.booleans()),
+            "ordering": draw(st.sampled_from(("fcfs", "shortest-first"))),
             "max_batch": draw(st.integers(1, 9)),
-            "token_budget": draw(st.sampled_from((1, 300, 8192))),
+            "token_budget": draw(st.sampled_from((9, 40, 300, 8192))),
         }
     )
     host = run.scenario.host.model_copy(update={"extra": draw(cost), "jitter": draw(st.booleans())})

@@ -1,0 +1,121 @@
+"""Requests that hold no KV blocks, in the order in which they are offered to a policy."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from bisect import bisect_left, insort
+from collections import deque
+from collections.abc import Collection, Iterator, Sequence
+from typing import overload
+
+from sim.serving.policies import PolicyError
+from sim.serving.request import Request
+
+
+class Waiting(Sequence[Request], ABC):
+    """A queue in some order. ``size`` is how many tokens of a request's prompt are to be computed."""
+
+    @abstractmethod
+    def add(self, request: Request, size: int) -> None:
+        """A request has arrived."""
+
+    @abstractmethod
+    def put_back(self, requests: Sequence[Request], sizes: Sequence[int]) -> None:
+        """These have lost their blocks, the oldest first: they go before those that arrived after them."""
+
+    @abstractmethod
+    def take(self, requests: Collection[Request]) -> None:
+        """Some leave; raises ``PolicyError``, and keeps all, when one of them does not wait."""
+
+
+class ArrivalOrder(Waiting):
+    """First come, first served."""
+
+    def __init__(self) -> None:
+        self._requests: deque[Request] = deque()
+
+    def add(self, request: Request, size: int) -> None:
+        """To the end."""
+        del size
+        self._requests.append(request)
+
+    def put_back(self, requests: Sequence[Request], sizes: Sequence[int]) -> None:
+        """To the front."""
+        del sizes
+        self._requests.extendleft(reversed(requests))
+
+    def take(self, requests: Collection[Request]) -> None:
+        """From the front, at no cost for those behind; out of order at the cost of a look at the whole queue."""
+        ids = {request.id for request in requests}
+        queue, taken = self._requests, []
+        while queue and queue[0].id in ids:
+            taken.append(queue.popleft())
+        if len(taken) == len(requests):
+            return
+        left = deque(request for request in queue if request.id not in ids)
+        if len(taken) + len(queue) - len(left) != len(requests):
+            queue.extendleft(reversed(taken))
+            raise not_waiting(requests)
+        self._requests = left
+
+    def __len__(self) -> int:
+        return len(self._requests)
+
+    def __iter__(self) -> Iterator[Request]:
+        return iter(self._requests)
+
+    @overload
+    def __getitem__(self, at: int) -> Request: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Request]: ...
+    def __getitem__(self, at: int | slice) -> Request | list[Request]:
+        return list(self._requests)[at] if isinstance(at, slice) else self._requests[at]
+
+
+class ShortestFirst(Waiting):
+    """Those with the least to compute first, of equal ones the oldest: a long prompt may wait for ever."""
+
+    def __init__(self) -> None:
+        self._order: list[tuple[int, int, int]] = []
+        self._known: dict[int, tuple[Request, int]] = {}
+
+    def add(self, request: Request, size: int) -> None:
+        """To its place by size."""
+        self._known[request.id] = request, size
+        insort(self._order, (size, request.arrival, request.id))
+
+    def put_back(self, requests: Sequence[Request], sizes: Sequence[int]) -> None:
+        """To their places by size."""
+        for request, size in zip(requests, sizes, strict=True):
+            self.add(request, size)
+
+    def take(self, requests: Collection[Request]) -> None:
+        """From anywhere."""
+        if len({r.id for r in requests if r.id in self._known}) < len(requests):
+            raise not_waiting(requests)
+        for request in requests:
+            _, size = self._known.pop(request.id)
+            del self._order[bisect_left(self._order, (size, request.arrival, request.id))]
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __iter__(self) -> Iterator[Request]:
+        return (self._known[number][0] for _, _, number in self._order)
+
+    @overload
+    def __getitem__(self, at: int) -> Request: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Request]: ...
+    def __getitem__(self, at: int | slice) -> Request | list[Request]:
+        if isinstance(at, slice):
+            return [self._known[number][0] for _, _, number in self._order[at]]
+        return self._known[self._order[at][2]][0]
+
+
+def not_waiting(requests: Collection[Request]) -> PolicyError:
+    """What is raised for a plan that names others than those who wait."""
+    return PolicyError(f"the policy chose requests {[r.id for r in requests]}: not all of them wait")
+
+
+ORDERINGS: dict[str, type[Waiting]] = {"fcfs": ArrivalOrder, "shortest-first": ShortestFirst}
