@@ -120,8 +120,7 @@ def multi_step_loop(server: Server, *, steps: int, late_outputs: bool) -> Loop[N
 
     Then wait for all of them, process them and emit their outputs together; with ``late_outputs`` only after the next
     round has been launched.
-    Requests join between rounds; a prefill is a round of one step. Left out: KV blocks of rows past their request's
-    end, of which each may write ``steps`` - 1 tokens.
+    Requests join between rounds; a prefill is a round of one step.
     """
     running: list[tuple[Batch, Step]] = []
     while not (yield from begin(server)):

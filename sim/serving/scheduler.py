@@ -40,7 +40,8 @@ class Scheduler:
 
     ``foresee_length`` takes a row out of the batch after the one that produces its last token by length, since that
     is known in advance; without it, the end is seen when the result is processed, and rows already launched are
-    late. A stop token is always seen when processed. ``max_rows`` bounds the requests that hold blocks,
+    late. A stop token is always seen when processed. Each request has blocks for ``late_rows`` such rows, one fewer
+    than the steps that may be in flight. ``max_rows`` bounds the requests that hold blocks,
     ``token_budget`` the new tokens of a step that computes prompts. A prompt is computed whole unless ``chunked``.
     ``waiting`` holds those who wait, in the order in which ``policy`` sees them.
     """
@@ -55,6 +56,7 @@ class Scheduler:
         token_budget: int = 8192,
         chunked: bool = False,
         foresee_length: bool = True,
+        late_rows: int = 1,
     ) -> None:
         if max_rows < 1 or token_budget < 1:
             raise ValueError(
@@ -66,6 +68,7 @@ class Scheduler:
         self.token_budget = token_budget
         self.chunked = chunked
         self.foresee_length = foresee_length
+        self.late_rows = late_rows
         self.waiting: Waiting = ArrivalOrder() if waiting is None else waiting
         self.in_flight: deque[Batch] = deque()
         self._rows: dict[int, _Row] = {}
@@ -108,15 +111,18 @@ class Scheduler:
         return 0
 
     def blocks(self, request: Request) -> int:
-        """Blocks reserved when a request is admitted: for prompt, longest output and one late row."""
-        return self.kv.blocks_for(request.context + request.max_tokens + 1)
+        """Blocks reserved when a request is admitted: for prompt, longest output and its late rows."""
+        return self.kv.blocks_for(self._reserved(request))
+
+    def _reserved(self, request: Request) -> int:
+        return request.context + request.max_tokens + self.late_rows
 
     def add(self, requests: tuple[Request, ...]) -> None:
         """Queue arrivals; raises ``ValueError`` for one that can never fit into the KV cache."""
         for request in requests:
             if self.blocks(request) > self.kv.num_blocks:
                 raise ValueError(
-                    f"request {request.id} needs {request.context + request.max_tokens + 1} tokens of KV cache, "
+                    f"request {request.id} needs {self._reserved(request)} tokens of KV cache, "
                     f"which holds {self.kv.num_blocks * self.kv.block_tokens}"
                 )
             self.waiting.add(request, self.left(request))
@@ -205,7 +211,7 @@ class Scheduler:
             self._join(self._admit(request))
 
     def _admit(self, request: Request) -> _Row:
-        self.kv.allocate(request.id, request.context + request.max_tokens + 1)
+        self.kv.allocate(request.id, self._reserved(request))
         self._admitted.append(request)
         row = self._rows[request.id] = _Row(request, request.context)
         return row

@@ -225,6 +225,7 @@ class ServingRun:
             token_budget=engine.token_budget,
             chunked=engine.chunked_prefill,
             foresee_length=not engine.late_stop_length,
+            late_rows=self._late_rows,
         )
         slots: SlotRing | RequestSlots | None = None
         if mode.startswith("overlap"):
@@ -234,6 +235,11 @@ class ServingRun:
             return Server(scheduler, slots=slots)
         pieces = None if engine.piecewise is None else Buckets(engine.piecewise)
         return Server(scheduler, Buckets(self.buckets, pad=engine.pad_to_bucket), slots, pieces)
+
+    @property
+    def _late_rows(self) -> int:
+        """Rows that a request may run after its end: those in flight when it is seen, and room for one in any case."""
+        return max(1, self.engine.overlap.steps_in_flight - 1)
 
     def _kv_blocks(self) -> int:
         if isinstance(self.model, TimerModel):
@@ -256,4 +262,4 @@ class ServingRun:
     def largest_batch(self) -> int:
         """How many requests of the workload fit into the KV cache together."""
         workload = self.scenario.workload
-        return self._kv_blocks() // -(-(workload.longest_context + workload.longest_output + 1) // PAGE)
+        return self._kv_blocks() // -(-(workload.longest_context + workload.longest_output + self._late_rows) // PAGE)

@@ -11,11 +11,19 @@ from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
 def add(verbs: Verbs) -> None:
     """Add the verb's options."""
     verb = add_verb(verbs, "list", "list the shipped scenarios, suites, models, profiles and engines", list_shipped)
+    verb.add_argument(
+        "what",
+        nargs="?",
+        choices=("engines",),
+        help="engines: their knobs side by side, in place of everything's names",
+    )
     verb.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def list_shipped(arguments: argparse.Namespace) -> int:
     """Print what is shipped."""
+    if arguments.what == "engines":
+        return _list_engines(as_json=arguments.json)
     from scenarios import shelf
 
     scenarios, suites = shelf.list_scenarios(), shelf.list_suites()
@@ -35,4 +43,19 @@ def list_shipped(arguments: argparse.Namespace) -> int:
         text = "\n".join(lines)
     with reader_may_leave():
         print(text, flush=True)
+    return DONE
+
+
+def _list_engines(*, as_json: bool) -> int:
+    """Print the knobs in which the shipped engines differ."""
+    from sim.studies.engine_table import engine_rows, print_engines
+    from sim.studies.report import Printer
+
+    with reader_may_leave():
+        if as_json:
+            import json
+
+            print(json.dumps(engine_rows(), indent=2), flush=True)
+        else:
+            print_engines(Printer(width=140))
     return DONE

@@ -353,3 +353,17 @@ def test_the_exit_code_reaches_the_shell(argv: list[str], code: int) -> None:
     done = shell("-m", "sim.cli", *argv)
     assert done.returncode == code
     assert "Traceback" not in done.stderr
+
+
+def test_list_engines_sets_their_knobs_side_by_side(capsys: Capture) -> None:
+    assert main(["list", "engines"]) == 0
+    out = capsys.readouterr().out
+    assert re.search(
+        r"^sglang-v0.4 +forward-thread +2 +2 +stop, length +in-loop +forward +ring +23 to 160", out, re.MULTILINE
+    )
+    assert re.search(r"^nano-vllm +- +1 +1 +-", out, re.MULTILINE)
+    assert "nano-vllm has no overlap: each step ends in .tolist()" in out
+    assert main(["list", "engines", "--json"]) == 0
+    rows = {row["engine"]: row for row in json.loads(capsys.readouterr().out)}
+    assert (rows["nano-vllm"]["overlap"], rows["vllm-v1-async"]["staging"]) == (None, "event")
+    assert rows["vllm-v1-async"]["inputs"] == "forward"
