@@ -16,7 +16,6 @@ from scenarios.table import Count, Duration, NonEmpty, Table
 
 TrainingMode = Literal["eager", "graph-gradients", "graph-step"]
 Optimizer = Literal["adamw", "sgd"]
-Phase = Literal["forward", "loss", "backward", "accumulate", "optimizer"]
 
 
 class Training(WithoutServer):
@@ -35,7 +34,7 @@ class Training(WithoutServer):
     accumulate: Count = 1
     optimizer: Optimizer = "adamw"
     steps: Count = 20
-    costs: str = "nvidia-h200"
+    costs: str = "nvidia-h100"
 
 
 SizePoint = Annotated[
@@ -43,10 +42,8 @@ SizePoint = Annotated[
     Strict(strict=False),
     Field(description="a width, a number of rows, and a duration"),
 ]
-WeightsPoint = Annotated[
-    tuple[Count, Duration, Annotated[float, Field(gt=0)]],
-    Strict(strict=False),
-    Field(description="a number of parameters, a duration, and a number of kernels"),
+ChunksPoint = Annotated[
+    tuple[Count, Duration], Strict(strict=False), Field(description="a number of chunks and a duration")
 ]
 
 
@@ -72,16 +69,24 @@ class TrainingHost(Table):
 
 
 class OptimizerCost(Table):
-    """An optimizer's kernels together, by number of parameters."""
+    """An optimizer whose kernels work on chunks of several tensors, as torch's multi-tensor kernels do.
 
-    points: NonEmpty[WeightsPoint]
+    Tensors are cut into chunks of 65536 elements and dealt out in order: a kernel ends when it has 320 chunks, or when
+    the last chunk of its last tensor, of at most `tensors`, has been dealt. `points` is what a kernel takes by its
+    chunks, fewer than the first point take as long. `before` is the time of a kernel that counts the steps.
+    """
+
+    tensors: Count
+    before: Duration = 0
+    points: NonEmpty[ChunksPoint]
 
 
 class TrainingCosts(Table):
     """What a training step takes on a machine.
 
-    `forward` and `backward` list the kernels of a block in order, `loss` those between forward and backward,
-    `accumulate` those that later micro-batches add for a block. `host` is what each phase takes a host that the device
+    `forward` and `backward` list the kernels of a block in order, `first` those of the backward pass of the first
+    block, whose input needs no gradient, `loss` those between forward and backward, `accumulate` those that later
+    micro-batches add for a block. `host` is what each phase takes a host that the device
     never holds up.
     """
 
@@ -90,6 +95,7 @@ class TrainingCosts(Table):
     forward: NonEmpty[TrainingKernel]
     loss: NonEmpty[TrainingKernel]
     backward: NonEmpty[TrainingKernel]
+    first: NonEmpty[TrainingKernel]
     accumulate: NonEmpty[TrainingKernel]
     optimizer: dict[Optimizer, OptimizerCost]
     host: dict[str, TrainingHost]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
@@ -39,8 +40,7 @@ def attempt(target: Target, on: str, seed: int = 0) -> Report:
         misfit = session.static.misfit(session.others)
         third = None if misfit else session.watched(session.others)
     except Exception as error:  # noqa: BLE001  whatever the user's function raises is the answer
-        report.error = f"{type(error).__name__}: {error}"
-        report.add("raises", "refused", type(error).__name__, of_error(error))
+        _raised(report, error)
         return report
     report.operations = len(second.calls)
     if misfit:
@@ -104,6 +104,8 @@ class _Session:
         self.restart()
         watch = Watch(self._on)
         self.run(inputs, watch)
+        if dynamo := sys.modules.get("torch._dynamo"):
+            dynamo.reset()  # what was compiled while a watch looked on is not what runs without one
         return watch.trace
 
     def several(self, step: Callable[[Sequence[Any]], Any], trace: Trace, *, misfit: bool) -> list[Outcome]:
@@ -121,9 +123,19 @@ class _Session:
             torch.cuda.synchronize()
 
 
+def _raised(report: Report, error: Exception) -> None:
+    report.error = f"{type(error).__name__}: {error}"
+    report.findings.clear()
+    report.add("raises", "refused", type(error).__name__, of_error(error))
+
+
 def _replayed(session: _Session, trace: Trace, report: Report, *, misfit: bool) -> None:
     """Capture, replay and compare."""
-    eager = session.several(session.run, trace, misfit=misfit)
+    try:
+        eager = session.several(session.run, trace, misfit=misfit)
+    except Exception as error:  # noqa: BLE001  as above: a function can raise at a later call only
+        _raised(report, error)
+        return
     session.restart()
     session.static.load(session.inputs)
     graph = session.graph()

@@ -8,6 +8,9 @@ from gpu.capture.report import Report
 from gpu.capture.rules import MESSAGES, SOURCES
 from gpu.capture.trace import Call, Trace
 
+FROM_INPUTS = ("number", "branch", "shape")
+"""Rules about what changes with the inputs."""
+
 
 def explain(error: CaptureError, trace: Trace, report: Report) -> None:
     """Add the finding for a failed capture, and torch's own words.
@@ -21,6 +24,8 @@ def explain(error: CaptureError, trace: Trace, report: Report) -> None:
     message = str(raised)
     rule = next((rule for words, rule in MESSAGES if words.lower() in message.lower()), None)
     place = error.place
+    # What depends on inputs in a function that reads them on the host does so because of that.
+    report.findings = [finding for finding in report.findings if finding.rule not in FROM_INPUTS]
     if error.first is None:
         aside = strays(trace)
         if aside is not None:
@@ -32,8 +37,8 @@ def explain(error: CaptureError, trace: Trace, report: Report) -> None:
 
 
 def strays(trace: Trace) -> Call | None:
-    """The last call on another stream than the first one's."""
-    return next((call for call in reversed(trace.calls) if call.stream != trace.calls[0].stream), None)
+    """The last call on another stream than the one that the function was called on."""
+    return next((call for call in reversed(trace.calls) if call.stream != trace.stream), None)
 
 
 def first_line(text: str) -> str:

@@ -71,16 +71,30 @@ def eagerly(mistake: Mistake, on: str) -> Seen:
     return seen
 
 
+def eagerly_blocking(mistake: Mistake, on: str) -> Seen:
+    """Call the function three times in a process whose every launch waits, as for debugging."""
+    os.environ["CUDA_LAUNCH_BLOCKING"] = "1"  # read when the context is made, which comes later
+    return eagerly(mistake, on)
+
+
+def replayed_blocking(mistake: Mistake, on: str) -> Seen:
+    """Replay it in such a process."""
+    os.environ["CUDA_LAUNCH_BLOCKING"] = "1"
+    return replayed(mistake, on)
+
+
 def capture_refused(mistake: Mistake, on: str) -> Seen:
     """Try to capture the function as it is, and say what refused it."""
     seen = Seen()
     inputs = StaticInputs(mistake.good(on))
     mistake.function(*inputs.arguments)
-    try:
-        _graph(on).capture(lambda: mistake.function(*inputs.arguments))
-    except CaptureError as error:
-        first = error.first or error.last
-        seen.raised, seen.when, seen.place = _first_line(first), "capture", error.place
+    with _terminal() as written:
+        try:
+            _graph(on).capture(lambda: mistake.function(*inputs.arguments))
+        except CaptureError as error:
+            first = error.first or error.last
+            seen.raised, seen.when, seen.place = _first_line(first), "capture", error.place
+        seen.printed = written()
     return seen
 
 

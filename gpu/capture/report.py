@@ -97,8 +97,13 @@ class Report:
         }[self.verdict]
 
     def add(self, rule: str, effect: Effect, found: str, place: Place | None) -> None:
-        """Keep a finding, the first of its line; without a line, the first of its rule."""
-        if all(f.rule != rule if place is None else f.place != place for f in self.findings):
+        """Keep a finding, the first of its line (without a line, of its rule); what is refused goes before the rest."""
+        same = [f for f in self.findings if (f.rule == rule if place is None else f.place == place)]
+        if effect == "refused" and all(f.effect != "refused" for f in same):
+            refused = [f for f in self.findings if f.effect == "refused"]
+            others = [f for f in self.findings if f.effect != "refused" and f not in same]
+            self.findings = [*refused, Finding(rule, effect, found, place), *others]
+        elif not same:
             self.findings.append(Finding(rule, effect, found, place))
 
     def as_json(self) -> dict[str, Any]:

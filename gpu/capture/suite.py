@@ -11,11 +11,17 @@ from typing import Any
 from gpu.capture.attempt import attempt
 from gpu.capture.case import MARK, Case
 from gpu.capture.cases import forward, host, streams, training
-from gpu.capture.mistakes import MISTAKES, capture_refused, eagerly, replayed
+from gpu.capture.mistakes import MISTAKES, capture_refused, eagerly, eagerly_blocking, replayed, replayed_blocking
 
 Row = dict[str, Any]
 CASES: tuple[Case, ...] = (*forward.CASES, *host.CASES, *streams.CASES, *training.CASES)
-WAYS = {"eager": eagerly, "capture": capture_refused, "replay": replayed}
+WAYS = {
+    "eager": eagerly,
+    "eager, blocking": eagerly_blocking,
+    "capture": capture_refused,
+    "replay": replayed,
+    "replay, blocking": replayed_blocking,
+}
 """How a mistake is met."""
 PATIENCE = 45
 """Seconds after which a case counts as hung."""

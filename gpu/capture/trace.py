@@ -38,13 +38,14 @@ class Call:
 
 @dataclass
 class Trace:
-    """All calls of one run.
+    """All calls of one run, which began on ``stream``.
 
     ``outside`` holds a tensor of each storage that it found there, by address, ``written`` the lines that last wrote to
     those; ``generators`` are the random generators that it named; ``hazards`` are rules that it breaks, where, and with
     what.
     """
 
+    stream: int = 0
     calls: list[Call] = field(default_factory=list)
     outside: dict[int, torch.Tensor] = field(default_factory=dict)
     written: dict[int, Place | None] = field(default_factory=dict)
@@ -72,6 +73,7 @@ class Watch(TorchDispatchMode):  # type: ignore[misc]
         self._reads = _HostReads(self)
 
     def __enter__(self) -> Self:
+        self.trace.stream = _current_stream(self.device)
         self._hook = register_optimizer_step_pre_hook(self._stepping)
         self._reads.__enter__()
         super().__enter__()

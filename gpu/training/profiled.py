@@ -5,6 +5,9 @@ from __future__ import annotations
 import json
 import sys
 import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -12,29 +15,65 @@ from typing import Any
 import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
-from gpu.training.measure import provenance
-from gpu.training.step import TrainingStep
+from gpu.training.fit import short
+from gpu.training.measure import provenance, synchronize
+from gpu.training.step import TrainingStep, captured
 
-STEPS = 5
+DEVICE = ("kernel", "gpu_memset", "gpu_memcpy")
+NAME = 80
+"""Letters of a kernel's name that are kept."""
+STEPS, WARM_UP = 5, 0.3
+"""Steps that are profiled, and how long the device works before (s): clocks fall under a lasting load."""
 
 
 def kernels(config: dict[str, Any], device: str) -> dict[str, list[list[Any]]]:
-    """Name and median duration (ns) of every kernel of an eager step, in the order of launches, by phase."""
+    """Name, and median durations (ns) in eager steps and in replays, of every kernel of a step, in order, by phase.
+
+    A kernel that follows the one before it at once is faster than one that the device had to wait for.
+    """
     step = TrainingStep(**config, device=device)
-    for _ in range(3):
-        step()
-    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if device == "cuda" else [])
+    with recorded(step) as eager:
+        for _ in range(STEPS):
+            step(lambda name: record_function(f"phase {name}"))
+    phases = by_phase(eager())
+    if device == "cuda":
+        replay = captured(step, whole=True)
+        with recorded(replay) as replays:
+            for _ in range(STEPS):
+                replay()
+        add_replayed(phases, replays())
+    return phases
+
+
+@contextmanager
+def recorded(run: Callable[[], Any]) -> Iterator[Callable[[], list[dict[str, Any]]]]:
+    """Profile the block, after the device has been at work; what it yields gives the events when the block is over."""
+    end = time.perf_counter() + WARM_UP
+    while time.perf_counter() < end:
+        run()
+        synchronize()
+    activities = [ProfilerActivity.CPU] + ([ProfilerActivity.CUDA] if torch.cuda.is_available() else [])
+    events: list[dict[str, Any]] = []
     with profile(activities=activities) as taken:
-        for number in range(STEPS):
-            with record_function(f"step {number}"):
-                step(lambda name: record_function(f"phase {name}"))
-            if device == "cuda":
-                torch.cuda.synchronize()
+        yield lambda: events
+        synchronize()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "trace.json"
         taken.export_chrome_trace(str(path))
-        events = json.loads(path.read_text())["traceEvents"]
-    return by_phase(events)
+        events += json.loads(path.read_text())["traceEvents"]
+
+
+def add_replayed(phases: dict[str, list[list[Any]]], events: list[dict[str, Any]]) -> None:
+    """Append to each kernel what it takes in a replay; raises ``ValueError`` where a graph has other kernels."""
+    rows = sorted((e for e in events if e.get("cat") in DEVICE), key=lambda e: e["ts"])
+    ours = [row for kernels in phases.values() for row in kernels]
+    if len(rows) != STEPS * len(ours):
+        raise ValueError(f"{len(rows)} kernels in {STEPS} replays of a step of {len(ours)}")
+    for number, row in enumerate(ours):
+        same = rows[number :: len(ours)]
+        if {short(e["name"]) for e in same} != {short(row[0])}:
+            raise ValueError(f"kernel {number} is {row[0]} in an eager step and {same[0]['name']} in a replay")
+        row.append(round(1000 * median(e["dur"] for e in same)))
 
 
 def by_phase(events: list[dict[str, Any]]) -> dict[str, list[list[Any]]]:
@@ -51,7 +90,7 @@ def by_phase(events: list[dict[str, Any]]) -> dict[str, list[list[Any]]]:
     ]
     spans.sort()
     rows: dict[str, list[list[dict[str, Any]]]] = {}
-    device = [e for e in events if e.get("cat") in ("kernel", "gpu_memset", "gpu_memcpy")]
+    device = [e for e in events if e.get("cat") in DEVICE]
     for start, end, name in spans:
         inside = [e for e in device if start <= calls.get(e["args"]["correlation"], -1) <= end]
         rows.setdefault(name, []).append(sorted(inside, key=lambda e: calls[e["args"]["correlation"]]))
@@ -61,15 +100,21 @@ def by_phase(events: list[dict[str, Any]]) -> dict[str, list[list[Any]]]:
     }
 
 
+def as_text(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
+    """The results as JSON, a line a configuration."""
+    lines = ",\n".join(json.dumps(row) for row in rows)
+    return f'{{"provenance": {json.dumps(machine)},\n"rows": [\n{lines}\n]}}\n'
+
+
 def main(path: Path, device: str, configs: list[dict[str, Any]]) -> None:
     """Profile all configurations and keep each as soon as it is done."""
     rows: list[dict[str, Any]] = []
     for config in configs:
         rows.append({**config, "kernels": kernels(config, device)})
         fresh = path.with_suffix(".new")
-        fresh.write_text(json.dumps({"provenance": provenance(device), "rows": rows}, indent=1))
+        fresh.write_text(as_text(provenance(device), rows))
         fresh.replace(path)
-        print(config, {name: (len(row), sum(ns for _, ns in row)) for name, row in rows[-1]["kernels"].items()})
+        print(config, {name: len(row) for name, row in rows[-1]["kernels"].items()})
 
 
 if __name__ == "__main__":

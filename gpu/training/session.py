@@ -46,7 +46,7 @@ class TrainingSession:
         recorder = Recorder()
         track = recorder.track("main", Place.HOST_THREAD)
         for before, after in pairwise(stamps):
-            recorder.span(track, before - origin, after - origin, Kind.CALL, recorder.name("step"))
+            recorder.span(track, before - origin, after - origin, Kind.HOST, recorder.name("step"))
         recorder.span(track, stamps[-1] - origin, end - origin, Kind.WAIT, recorder.name("cudaDeviceSynchronize"))
         return recorder.timeline(origin)
 

@@ -9,6 +9,7 @@ from gpu.profiling.profiled import profiled_spans
 from gpu.session import On, Session, open_session
 from scenarios.loader import LoadedScenario
 from scenarios.suite import Configuration
+from scenarios.training import Training
 from sim.studies.validation.results_file import Case
 from sim.timeline.spans import Timeline
 
@@ -26,7 +27,7 @@ class Backend:
     on: On
     open_session: Callable[[LoadedScenario, On, int], Session]
     measure_host: Callable[[On], HostNumbers]
-    spans: Callable[[Configuration, Case, int], Timeline] | None = None
+    spans: Callable[[Configuration, Case, int], Timeline | None] | None = None
 
 
 def backend_of(on: On) -> Backend:
@@ -34,8 +35,10 @@ def backend_of(on: On) -> Backend:
     return Backend(on, open_session, _measure_host, _profiled if on == "cuda" else None)
 
 
-def _profiled(configuration: Configuration, case: Case, seed: int) -> Timeline:
-    """The case's timeline from a process that profiles."""
+def _profiled(configuration: Configuration, case: Case, seed: int) -> Timeline | None:
+    """The case's timeline from a process that profiles; None of training, which keeps no account of launches."""
+    if isinstance(configuration.loaded.scenario, Training):
+        return None
     words = [configuration.scenario, *(word for text in configuration.set for word in ("--set", text))]
     words += ["--seed", str(seed)]
     return profiled_spans(configuration.loaded, words, {case.mode: case.measured})[case.mode].timeline

@@ -14,6 +14,8 @@ from sim.program.constants import Constants
 from sim.program.ops import Graph, Kernel, Op, Replay, Think
 
 MAIN = "main"
+CHUNK, CHUNKS = 65536, 320
+"""Elements of a chunk of a multi-tensor kernel, and the most chunks of one kernel."""
 
 
 class TrainingLowering:
@@ -30,14 +32,8 @@ class TrainingLowering:
         self._check()
         self._block = {
             phase: [self._kernel(phase, kernel) for kernel in getattr(costs, phase)]
-            for phase in ("forward", "loss", "backward", "accumulate")
+            for phase in ("forward", "loss", "backward", "first", "accumulate")
         }
-
-    @property
-    def parameters(self) -> int:
-        """Weights of the model: two products and a normalization a block."""
-        hidden = self._training.hidden
-        return self._training.layers * (8 * hidden * hidden + 2 * hidden)
 
     def gradients(self) -> list[Kernel]:
         """Forward, loss and backward of all micro-batches."""
@@ -45,17 +41,18 @@ class TrainingLowering:
         for number in range(self._training.accumulate):
             later = self._block["accumulate"] if number else []
             kernels += self._block["forward"] * layers + self._block["loss"]
-            kernels += (self._block["backward"] + later) * layers
+            kernels += (self._block["backward"] + later) * (layers - 1) + self._block["first"] + later
         return kernels
 
     def update(self) -> list[Kernel]:
-        """The optimizer's kernels, which share its time evenly."""
-        points = self._costs.optimizer[self._training.optimizer].points
-        sizes = [point[0] for point in points]
-        ns = _on_line(sizes, [point[1] for point in points], self.parameters)
-        number = max(1, round(_on_line(sizes, [point[2] for point in points], self.parameters)))
-        one = max(1, round(ns / number * self._training.kernels.scale))
-        return [Kernel("optimizer", "optimizer", one)] * number
+        """The optimizer's kernels."""
+        cost = self._costs.optimizer[self._training.optimizer]
+        sizes, values = zip(*cost.points, strict=True)
+        dealt = chunks(tensors(self._training.hidden, self._training.layers), cost.tensors)
+        times = [cost.before] if cost.before else []
+        times += [round(_on_line(sizes, values, max(sizes[0], number))) for number in dealt]
+        scale = self._training.kernels.scale
+        return [Kernel("optimizer", "optimizer", max(1, round(ns * scale))) for ns in times]
 
     def loop(self, mode: str) -> Loop[None]:
         """The training loop on one host thread; it waits once, in the end."""
@@ -78,12 +75,15 @@ class TrainingLowering:
 
     def host_costs(self, constants: Constants) -> HostCosts:
         """What launching takes the host: a phase's time, shared evenly by its launches."""
-        layers = self._training.layers
-        each = {
-            phase: self._host_ns(phase) // (len(self._block[phase]) * (1 if phase == "loss" else layers))
-            for phase in self._block
+        layers, block = self._training.layers, self._block
+        launches = {
+            "forward": len(block["forward"]) * layers,
+            "loss": len(block["loss"]),
+            "backward": len(block["backward"]) * (layers - 1) + len(block["first"]),
+            "accumulate": len(block["accumulate"]) * layers,
+            "optimizer": len(self.update()),
         }
-        each["optimizer"] = self._host_ns("optimizer") // len(self.update())
+        each = {phase: self._host_ns(phase) // number for phase, number in launches.items()}
         call = min(constants.launch_call, *each.values())
         framework = {phase: ns - call for phase, ns in each.items()}
         return HostCosts(replace(constants, launch_call=call), framework, scale=self._training.host.scale)
@@ -94,7 +94,7 @@ class TrainingLowering:
 
     def _kernel(self, phase: str, kernel: TrainingKernel) -> Kernel:
         ns = duration(kernel, self._training.hidden, self._training.rows) * self._training.kernels.scale
-        return Kernel(kernel.name, phase, max(1, round(ns)))
+        return Kernel(kernel.name, "backward" if phase == "first" else phase, max(1, round(ns)))
 
     def _check(self) -> None:
         points = self._costs.forward[0].points
@@ -111,6 +111,29 @@ class TrainingLowering:
             problems.append(Problem(self._source, "optimizer", message))
         if problems:
             raise ScenarioError(problems)
+
+
+def tensors(hidden: int, layers: int) -> list[int]:
+    """Elements of each parameter of the model: a block's normalization, its product up, its product down."""
+    return [hidden, hidden, 4 * hidden * hidden, 4 * hidden * hidden] * layers
+
+
+def chunks(sizes: Sequence[int], most_tensors: int) -> list[int]:
+    """Chunks of each kernel that works on tensors of these sizes, dealt as torch's ``multi_tensor_apply`` does.
+
+    From ATen/native/cuda/MultiTensorApply.cuh: a tensor that is cut by a full kernel goes on in the next one.
+    """
+    kernels, dealt, held = [], 0, 0
+    for size in sizes:
+        held += 1
+        number = -(-size // CHUNK)
+        for chunk in range(1, number + 1):
+            dealt += 1
+            last = chunk == number
+            if dealt == CHUNKS or (held == most_tensors and last):
+                kernels.append(dealt)
+                dealt, held = 0, 0 if last else 1
+    return [*kernels, dealt] if dealt else kernels
 
 
 def duration(kernel: TrainingKernel, hidden: int, rows: int) -> float:

@@ -55,7 +55,7 @@ class Breakdown:
     @property
     def is_program(self) -> bool:
         """Whether there is no server in it."""
-        return self.points[0].results.loaded.scenario.kind == "program"
+        return self.points[0].results.loaded.scenario.kind != "serving"
 
     def as_json(self) -> dict[str, Any]:
         """One object with ``key``, ``points`` and ``findings``; times in microseconds."""

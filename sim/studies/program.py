@@ -28,7 +28,8 @@ class ProgramMetrics:
     """One mode of a program; times are nanoseconds.
 
     ``total_ns`` runs from the first call to the return of the final synchronize, ``host_ns`` to the return of the last
-    launch, ``device_ns`` from the first start on a device to the last end. Graphs have been launched before.
+    launch (where no launches were recorded, to the end of the host's last work), ``device_ns`` from the first start on
+    a device to the last end. Graphs have been launched before.
     """
 
     total_ns: int
@@ -84,10 +85,10 @@ def program_metrics(timeline: Timeline) -> ProgramMetrics:
     """The metrics of a program's timeline."""
     start, end, kind = timeline.column("start"), timeline.column("end"), timeline.column("kind")
     calls, device = timeline.launching, timeline.on_device
-    begin = int(start.min())
+    begin, busy = int(start.min()), calls if calls.any() else kind == Kind.HOST
     return ProgramMetrics(
         total_ns=int(end.max()) - begin,
-        host_ns=int(end[calls].max()) - begin if calls.any() else 0,
+        host_ns=int(end[busy].max()) - begin if busy.any() else 0,
         device_ns=int(end[device].max() - start[device].min()) if device.any() else 0,
         launches=int(np.count_nonzero(calls)),
         kernels=int(np.count_nonzero(kind == Kind.KERNEL)),

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scenarios.scenario import Serving
+from scenarios.training import Training
 from sim.studies.latency_table import print_latencies
 from sim.studies.results import Results
 from sim.studies.table import table, time
@@ -75,11 +76,12 @@ def _where(results: Results) -> str:
     """What the numbers below hold for: a prediction's profile, or the machine that was measured."""
     loaded = results.loaded
     model = [] if loaded.model is None else [f"model {getattr(loaded.model, 'name', 'timer')}"]
+    engine = f"engine {loaded.engine.name}" if loaded.training is None else f"training costs {loaded.training.name}"
     if (measured := results.measured) is not None:
         return f"measured on {', '.join([str(measured), *model])}, median of {measured.repeats} runs"
     profile = loaded.profile
     source = f"{profile.provenance.gpu}, torch {profile.provenance.torch}, {profile.provenance.date}"
-    return "predicted for " + ", ".join([*model, f"engine {loaded.engine.name}", f"profile {profile.name} ({source})"])
+    return "predicted for " + ", ".join([*model, engine, f"profile {profile.name} ({source})"])
 
 
 def waterfall_sentence(waterfall: Waterfall) -> str:
@@ -114,33 +116,36 @@ def _serving_table(results: Results, hardware: MeasuredScenario | None) -> Table
 
 
 def _program_table(results: Results, hardware: MeasuredScenario | None) -> Table:
-    first = ("total", *_beside(hardware), *_noise(results))
+    """A line a mode: all of a program, a step of training."""
+    scenario = results.loaded.scenario
+    steps = scenario.steps if isinstance(scenario, Training) else 1
+    first = ("total" if steps == 1 else "step", *_beside(hardware), *_noise(results))
     shown = table("mode", *first, "host", "device", "launches", "kernels", "speedup")
     for mode, found in results.modes.items():
         shown.add_row(
             mode,
-            time(found["total_us"]),
-            *_beside(hardware, mode),
-            *_noise(results, found),
-            *(time(found[key]) for key in ("host_us", "device_us")),
-            *("-" if found[key] is None else f"{found[key]:,}" for key in ("launches", "kernels")),
+            time(found["total_us"] / steps),
+            *_beside(hardware, mode, steps),
+            *_noise(results, found, steps),
+            *(time(found[key] and found[key] / steps) for key in ("host_us", "device_us")),
+            *("-" if found[key] is None else f"{found[key] // steps:,}" for key in ("launches", "kernels")),
             f"{found['speedup']:.2f}x",
         )
     return shown
 
 
-def _beside(hardware: MeasuredScenario | None, mode: str | None = None) -> tuple[str, ...]:
+def _beside(hardware: MeasuredScenario | None, mode: str | None = None, steps: int = 1) -> tuple[str, ...]:
     """The column beside the predicted time: its header, or a mode's cell; nothing of what was not measured."""
     if hardware is None:
         return ()
     if mode is None:
         return ("measured",)
     found = hardware.modes.get(mode)
-    return (f"{time(found.us)} +- {time(found.noise_us)}" if found else "-",)
+    return (f"{time(found.us / steps)} +- {time(found.noise_us / steps)}" if found else "-",)
 
 
-def _noise(results: Results, found: dict[str, Any] | None = None) -> tuple[str, ...]:
+def _noise(results: Results, found: dict[str, Any] | None = None, steps: int = 1) -> tuple[str, ...]:
     """The column that a measured table has beside its first: its header, or a mode's cell."""
     if results.measured is None:
         return ()
-    return ("noise",) if found is None else (time(found["noise_us"]),)
+    return ("noise",) if found is None else (time(found["noise_us"] / steps),)

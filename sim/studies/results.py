@@ -335,7 +335,7 @@ def _program_numbers(timeline: Timeline) -> Numbers:
         "total_us": found.total_ns / 1000,
         "host_us": found.host_ns / 1000,
         "device_us": found.device_ns / 1000 if seen else None,
-        "launches": found.launches,
+        "launches": found.launches or None,
         "kernels": found.kernels if seen else None,
     }, (0, found.total_ns)
 

@@ -110,7 +110,8 @@ def h200() -> Suite:
 
 
 def test_every_shipped_suite_loads() -> None:
-    assert [name for name, _ in list_suites()] == SUITES.names() == ["chapter", "h200", "h200-serving", "laptop"]
+    shipped = ["chapter", "h200", "h200-serving", "laptop", "training"]
+    assert [name for name, _ in list_suites()] == SUITES.names() == shipped
     assert load_suite("laptop").num_cases == 8
 
 

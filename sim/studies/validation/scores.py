@@ -1,9 +1,10 @@
 """How good predictions are: errors of times and of speedups, and whether a mode helps.
 
 A speedup compares a mode with its base: ``serial-eager``, for ``overlap-graph`` also ``serial-graph``, and ``eager``
-for a program's graph. Its noise is that of both times, relative and in quadrature: ``hypot(noise/median of the base,
-noise/median of the mode)``. A mode *helps* when its speedup exceeds ``1 + noise``, *hurts* when the inverse does, and
-otherwise makes *no difference*. The measured noise decides for measured and predicted speedups alike.
+for the graphs of a program and of a training step. Its noise is that of both times, relative and in quadrature:
+``hypot(noise/median of the base, noise/median of the mode)``. A mode *helps* when its speedup exceeds ``1 + noise``,
+*hurts* when the inverse does, and otherwise makes *no difference*. The measured noise decides for measured and
+predicted speedups alike.
 """
 
 from __future__ import annotations
@@ -79,7 +80,9 @@ def bases_of(mode: str) -> tuple[str, ...]:
     """The modes that one is compared with."""
     if mode in ("serial-eager", "eager"):
         return ()
-    return {"graph": ("eager",), "overlap-graph": ("serial-eager", "serial-graph")}.get(mode, ("serial-eager",))
+    if mode.startswith("graph"):
+        return ("eager",)
+    return {"overlap-graph": ("serial-eager", "serial-graph")}.get(mode, ("serial-eager",))
 
 
 def group_of(case: Case) -> Group:

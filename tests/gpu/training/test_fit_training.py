@@ -1,0 +1,91 @@
+"""From made-up measurements to a file of costs, and back to what was measured."""
+
+from __future__ import annotations
+
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import gpu
+from gpu.training.fit import blocks, fitted, merged
+from scenarios.loader import load_profile
+from scenarios.shelf import TRAININGS
+from scenarios.training import TrainingCosts
+
+LAYERS = 4
+FORWARD = ["vectorized_layer_norm_kernel", "nvjet_sm90", "GeluCUDAKernelImpl", "nvjet_sm90", "CUDAFunctor_add"]
+BACKWARD = ["nvjet_sm90", "nvjet_sm90", "GeluBackwardCUDAKernelImpl", "nvjet_sm90", "nvjet_sm90", "GammaBeta"]
+INPUT = ["layer_norm_grad_input", "CUDAFunctor_add"]
+
+
+def profiled(hidden: int, rows: int) -> dict[str, Any]:
+    ns = hidden * rows
+
+    def of(names: list[str]) -> list[list[Any]]:
+        return [[name, ns] for name in names]
+
+    adds = ["CUDAFunctor_add"] * 4
+    block = [*BACKWARD, *INPUT]
+    once = ["pow_backward", *block * (LAYERS - 1), *BACKWARD]
+    twice = ["pow_backward", *[*block, *adds] * (LAYERS - 1), *BACKWARD, *adds]
+    return {
+        "hidden": hidden,
+        "rows": rows,
+        "layers": LAYERS,
+        "kernels": {
+            "forward 0": of(FORWARD * LAYERS),
+            "loss 0": of(["pow", "mean"]),
+            "backward 0": of(once),
+            "backward 1": of(twice),
+            "optimizer": of(["multi_tensor_apply_kernel"] * 2),
+        },
+    }
+
+
+def steps() -> dict[str, Any]:
+    rows = []
+    for layers in (4, 12):
+        phases = {"zero": 5.0, "forward 0": 10.0 + 30 * layers, "loss 0": 12.0, "backward 0": 20.0 + 40 * layers}
+        phases |= {"optimizer": 100.0 + 2 * layers}
+        rows += [{"hidden": 64, "layers": layers, "rows": 16, "phases": phases}]
+        rows += [
+            {"hidden": 64, "layers": layers, "rows": 16, "optimizer": "sgd", "phases": phases | {"optimizer": 50.0}}
+        ]
+    later = rows[0]["phases"] | {"backward 1": 220.0, "backward 2": 220.0}
+    rows.append({"hidden": 64, "layers": 4, "rows": 16, "accumulate": 3, "phases": later})
+    return {"provenance": {"gpu": "G", "driver": "D", "torch": "T", "date": "2026-11-26"}, "rows": rows}
+
+
+def test_the_costs_are_those_of_the_measurements() -> None:
+    sizes = [(64, 16), (64, 32), (128, 16), (128, 32)]
+    rows = [profiled(*size) for size in sizes] + [profiled(64, 16) | {"optimizer": "sgd"}]
+    costs = TrainingCosts.model_validate(tomllib.loads(fitted(steps(), {"rows": rows}, 900.0, "test")))
+    assert [kernel.name for kernel in costs.forward] == ["norm", "gemm_1", "gelu", "gemm_2", "add"]
+    assert {point[:2]: point[2] for point in costs.forward[1].points} == {(w, r): w * r for w, r in sizes}
+    assert (len(costs.loss), len(costs.backward), len(costs.first), len(costs.accumulate)) == (3, 8, 6, 4)
+    assert costs.accumulate[0].points[0] == (64, 16, 1024)
+    assert (costs.optimizer["adamw"].before, costs.optimizer["adamw"].points) == (2304, ((16, 2304),))
+    assert (costs.host["forward"].base, costs.host["forward"].per_layer) == (10_000, 30_000)
+    assert (costs.host["adamw"].base, costs.host["adamw"].per_layer) == (100_000, 2_000)
+    assert costs.host["accumulate"].per_layer == 10_000
+    assert costs.host["sgd"].base == 50_000
+
+
+def test_the_shipped_costs_are_fitted_from_the_shipped_measurements() -> None:
+    folder = Path(gpu.__file__).parent / "results" / "nvidia-h100" / "training"
+    measured = [json.loads((folder / name).read_text()) for name in ("steps.json", "kernels.json")]
+    gap = load_profile("nvidia-h100").constants.graph_gap.value
+    assert (TRAININGS.folder / "nvidia-h100.toml").read_text() == fitted(*measured, gap, "nvidia-h100")
+
+
+def test_what_a_product_launches_besides_belongs_to_it() -> None:
+    row = [["Memset (Device)", 700], ["nvjet", 1000], ["splitKreduce_kernel", 300], ["CUDAFunctor_add", 500]]
+    assert merged(row, 200.0) == [("gemm", 700 + 200 + 1000 + 200 + 300), ("add", 500.0)]
+
+
+def test_kernels_that_do_not_repeat_are_refused() -> None:
+    with pytest.raises(ValueError, match="do not repeat 4 times"):
+        blocks([("a", 1.0), ("b", 1.0), ("c", 1.0), ("a", 1.0), ("d", 1.0)], 4, "here")
