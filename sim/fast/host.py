@@ -111,16 +111,19 @@ class HostThread:
         return Arrivals(start, requests, closed=self._source.closed)
 
     def _work(self, effect: Host) -> Any:
-        start = self._caller.now
+        caller, name, batch = self._caller, effect.name, effect.batch
+        start = caller.now
         result = effect.work()
-        batch = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
-        rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
-        ns = self._costs.work_ns(effect.name, rows, tokens)
-        self._iterations.worked(ns, effect.name, batch)
-        self._caller.spend(ns)
-        self._spans.host(start, self._caller.now, Kind.HOST, effect.name, step=-1 if batch is None else batch.index)
-        if batch is result is not None:
-            self._spans.recorder.scheduled(batch, self._caller.now)
+        scheduled = batch is None and isinstance(result, Batch)
+        if scheduled:
+            batch = result
+        ns = self._costs.work_ns(name, 0, 0) if batch is None else self._costs.work_ns(name, batch.rows, batch.tokens)
+        self._iterations.worked(ns, name, batch)
+        caller.spend(ns)
+        if self._spans.kept:
+            self._spans.host(start, caller.now, Kind.HOST, name, step=-1 if batch is None else batch.index)
+        if scheduled and result.admitted:
+            self._spans.recorder.scheduled(result, caller.now)
         return result
 
     def _emit(self, effect: Emit) -> None:

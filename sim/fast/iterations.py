@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from sim.effects import How, Step
 from sim.fast.plan import Plan
@@ -13,8 +13,7 @@ REMEMBERED = 8
 """Steps that an iteration may look back on."""
 
 
-@dataclass(frozen=True, slots=True)
-class Worked:
+class Worked(NamedTuple):
     """Host time, for the step launched ``lag`` launches before the newest (-1: the next one), or for none."""
 
     ns: int
@@ -22,15 +21,13 @@ class Worked:
     lag: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Launched:
+class Launched(NamedTuple):
     """A batch's launch, by its plan."""
 
     plan: Plan
 
 
-@dataclass(frozen=True, slots=True)
-class Waited:
+class Waited(NamedTuple):
     """A wait for the step launched ``lag`` launches before the newest; ``late`` if it fired after the wait began."""
 
     lag: int
@@ -38,8 +35,7 @@ class Waited:
     late: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Emitted:
+class Emitted(NamedTuple):
     """Tokens of the step launched ``lag`` launches before the newest, one for each row."""
 
     lag: int
@@ -69,15 +65,11 @@ class Iterations:
         repeats = done is not None and done == before
         return done if repeats and sum(isinstance(item, Launched) for item in done or ()) == 1 else None
 
-    def add(self, item: Item) -> None:
-        """Something that can be repeated."""
-        if self._current is not None:
-            self._current.append(item)
-
     def worked(self, ns: int, name: str, batch: Batch | None) -> None:
         """The host thread worked, for a batch or for none."""
-        lag = None if batch is None else (self.steps[-1].index if self.steps else -1) - batch.index
-        self.add(Worked(ns, name, lag))
+        if self._current is not None:
+            lag = None if batch is None else (self.steps[-1].index if self.steps else -1) - batch.index
+            self._current.append(Worked(ns, name, lag))
 
     def broken(self) -> None:
         """Something that cannot."""
@@ -86,20 +78,26 @@ class Iterations:
     def launched(self, plan: Plan, step: Step) -> None:
         """A batch was launched."""
         self.steps.append(step)
-        self.add(Launched(plan))
+        if self._current is not None:
+            self._current.append(Launched(plan))
 
     def waited(self, step: Step, how: How, *, late: bool) -> None:
         """A step was waited for."""
+        if self._current is None:
+            return
         for lag, other in enumerate(reversed(self.steps)):
             if other is step:
-                self.add(Waited(lag, how, late))
+                self._current.append(Waited(lag, how, late))
                 return
         self.broken()
 
     def emitted(self, outputs: Outputs) -> None:
         """Outputs reached the clients."""
-        for lag, step in enumerate(reversed(self.steps)):
-            if step.batch is outputs.batch and not (outputs.first or outputs.finished or outputs.freed or outputs.late):
-                self.add(Emitted(lag))
-                return
+        if self._current is None:
+            return
+        if not (outputs.first or outputs.finished or outputs.freed or outputs.late):
+            for lag, step in enumerate(reversed(self.steps)):
+                if step.batch is outputs.batch:
+                    self._current.append(Emitted(lag))
+                    return
         self.broken()

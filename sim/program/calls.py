@@ -42,12 +42,17 @@ class HostCosts:
     scale: float = 1.0
     extra: int = 0
     _calls: dict[object, Call] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _works: dict[tuple[str, int, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def work_ns(self, name: str, rows: int, tokens: int) -> int:
         """Time of the server's work ``name`` for a batch of that size; 0 for work without a cost."""
-        base, per_row, per_token = self.work.get(name, (0, 0, 0))
-        ns = self.scaled(base + per_row * rows + per_token * tokens)
-        return ns + self.extra if name == "schedule" else ns
+        key = name, rows, tokens
+        ns = self._works.get(key)
+        if ns is None:
+            base, per_row, per_token = self.work.get(name, (0, 0, 0))
+            ns = self.scaled(base + per_row * rows + per_token * tokens)
+            ns = self._works[key] = ns + self.extra if name == "schedule" else ns
+        return ns
 
     @property
     def entering(self) -> int:

@@ -45,7 +45,10 @@ class KVCache:
             raise ValueError(f"request {request} already holds blocks")
         if count > self.num_free:
             raise ValueError(f"request {request} needs {count} blocks, {self.num_free} are free")
-        table = [self._returned.pop() for _ in range(min(count, len(self._returned)))]
+        kept = max(0, len(self._returned) - count)
+        table = self._returned[kept:]
+        table.reverse()
+        del self._returned[kept:]
         fresh = count - len(table)
         table += range(self._untouched, self._untouched + fresh)
         self._untouched += fresh

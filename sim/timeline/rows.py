@@ -11,6 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 T = TypeVar("T")
+BLOCK = 1024
+"""Records that wait, at most, until they are put into columns together."""
 
 
 class Rows(Sequence[T], Generic[T]):
@@ -25,9 +27,9 @@ class Rows(Sequence[T], Generic[T]):
     def __init__(self, kind: type[T], records: Iterable[T] = ()) -> None:
         self._kind = kind
         self._fields = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
-        self._columns: list[Any] = [[] if type_ == "str" else array("q") for type_ in self._fields.values()]
+        self._settled: list[Any] = [[] if type_ == "str" else array("q") for type_ in self._fields.values()]
+        self._new: list[tuple[Any, ...]] = []
         self._truths = [i for i, type_ in enumerate(self._fields.values()) if type_ == "bool"]
-        self._appends = [column.append for column in self._columns]
         for record in records:
             self.append(record)
 
@@ -37,8 +39,20 @@ class Rows(Sequence[T], Generic[T]):
 
     def add(self, *values: Any) -> None:
         """Add a record by the values of all its fields, in their order."""
-        for append, value in zip(self._appends, values, strict=True):
-            append(value)
+        self._new.append(values)
+        if len(self._new) == BLOCK:
+            self._settle()
+
+    def _settle(self) -> None:
+        for column, values in zip(self._settled, zip(*self._new, strict=True), strict=True):
+            column.extend(values)
+        self._new.clear()
+
+    @property
+    def _columns(self) -> list[Any]:
+        if self._new:
+            self._settle()
+        return self._settled
 
     def extend(self, count: int, *values: Any) -> None:
         """Add so many records: of each field an array of as many integers, or one value that all of them have."""
@@ -60,7 +74,7 @@ class Rows(Sequence[T], Generic[T]):
         return other
 
     def __len__(self) -> int:
-        return len(self._columns[0])
+        return len(self._settled[0]) + len(self._new)
 
     def __iter__(self) -> Iterator[T]:
         return map(self._record, *self._columns)
