@@ -39,6 +39,7 @@ class Inputs:
         self._learned: list[tuple[tuple[Request, ...], list[int]]] = []
         self._steps: list[tuple[Request | None, ...]] = []
         self._computed: dict[int, int] = {}
+        self._begun: set[int] = set()
 
     @property
     def width(self) -> int:
@@ -173,9 +174,10 @@ class Inputs:
             for request, slot in zip(feeding.members, feeding.slots or (), strict=True)
         }
         rows = batch.members[: batch.decode_rows]
-        begins = {r.id for r in batch.joined if r.computed} - named.keys()
-        named |= self._known({r.id for r in rows} - named.keys())
-        return [first_token(r, self._vocab) if r.id in begins - named.keys() else named[r.id] for r in rows]
+        begins = {r.id for r in batch.joined if r.computed} - self._begun
+        self._begun |= begins  # one that comes back after a preemption goes on
+        named |= self._known({r.id for r in rows} - named.keys() - begins)
+        return [first_token(r, self._vocab) if r.id in begins else named[r.id] for r in rows]
 
     def _known(self, requests: set[int]) -> dict[int, int]:
         """The latest tokens of requests, each from the latest step that it was part of."""
