@@ -7,6 +7,8 @@ from scenarios.launch_lines.server import GIB, Server
 
 DEFAULT_ROWS = 2048
 """SGLang derives its limit of running requests from the size of its cache, and takes no less than this."""
+WHOLE = -1
+"""What `--chunked-prefill-size` says to have prompts computed whole."""
 BY_MEMORY = ((160, 16384, 512), (60, 8192, 256), (35, 4096, 32), (20, 2048, 24), (0, 2048, 8))
 """Defaults of one GPU: from so many GiB on, the tokens of a chunk of prefill and the largest captured batch."""
 
@@ -16,7 +18,9 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
     options = Options((*TIMELESS, "--schedule-conservativeness"))
     options.add_argument("--model-path", "--model", dest="model")
     options.add_argument("--max-running-requests", type=positive)
-    options.add_argument("--chunked-prefill-size", type=positive)
+    options.add_argument("--chunked-prefill-size", type=_chunk)
+    options.add_argument("--max-prefill-tokens", type=positive, default=16384)
+    options.add_argument("--enable-mixed-chunk", action="store_true")
     options.add_argument("--mem-fraction-static", type=share)
     options.add_argument("--tensor-parallel-size", "--tp-size", "--tp", type=positive, default=1)
     options.add_argument("--data-parallel-size", "--dp-size", "--dp", type=positive, default=1)
@@ -37,8 +41,14 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
     server.set("max_batch", rows or DEFAULT_ROWS, why)
     tokens = found.chunked_prefill_size
     default, largest = next(sizes for least, *sizes in BY_MEMORY if memory >= least * GIB)
-    why = "--chunked-prefill-size" if tokens else "SGLang's default of --chunked-prefill-size on a GPU of this size"
-    server.set("token_budget", tokens or default, why)
+    if tokens == WHOLE:
+        server.set("chunked_prefill", False, "--chunked-prefill-size -1")
+        server.set("token_budget", found.max_prefill_tokens, "--max-prefill-tokens or its default")
+    else:
+        why = "--chunked-prefill-size" if tokens else "SGLang's default of --chunked-prefill-size on a GPU of this size"
+        server.set("token_budget", tokens or default, why)
+    if found.enable_mixed_chunk:
+        server.set("batching", "mixed", "--enable-mixed-chunk")
     if found.mem_fraction_static:
         server.set("memory_share", found.mem_fraction_static, "--mem-fraction-static")
     if found.disable_cuda_graph_padding:
@@ -53,3 +63,7 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
             sizes = list(range(1, largest + 1))
         server.set("buckets", [size for size in sizes if size <= largest], f"captured up to {largest} rows: {why}")
     return server
+
+
+def _chunk(text: str) -> int:
+    return WHOLE if text == "-1" else positive(text)

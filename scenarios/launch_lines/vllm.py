@@ -25,6 +25,7 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
     options.add_argument("--tensor-parallel-size", "-tp", type=positive, default=1)
     options.add_argument("--pipeline-parallel-size", "-pp", type=positive, default=1)
     options.add_argument("--enforce-eager", action="store_true")
+    options.add_argument("--enable-chunked-prefill", action=argparse.BooleanOptionalAction)
     options.add_argument("--async-scheduling", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument("--num-scheduler-steps", type=positive, default=1)
     options.add_argument("--disable-async-output-proc", action="store_true")
@@ -47,6 +48,8 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
         late = not found.disable_async_output_proc
         server.set("overlap.late_outputs", late, "asynchronous output processing, vLLM's default since 0.6.0")
     rows = _limits(server, found, memory)
+    if found.enable_chunked_prefill is not None:
+        server.set("chunked_prefill", found.enable_chunked_prefill, "--enable-chunked-prefill or its opposite")
     if graphs:
         sizes, why = _captured(found, compilation, rows)
         server.set("buckets", sizes, why)

@@ -71,6 +71,10 @@ def test_the_mode_that_a_server_runs_in(line: str, mode: str) -> None:
     assert read(line, H200).mode == mode
 
 
+def test_vllm_s_prompts_can_be_computed_whole() -> None:
+    assert engine("vllm serve tiny --no-enable-chunked-prefill")["chunked_prefill"] is False
+
+
 def test_full_graphs_alone_leave_prompts_eager() -> None:
     assert "piecewise" not in engine("""vllm serve tiny -O '{"cudagraph_mode": "FULL_DECODE_ONLY"}'""")
 
@@ -87,6 +91,8 @@ def test_sglang_s_options() -> None:
     assert found == {"preset": "sglang", "max_batch": 2048, "token_budget": 8192}
     own = engine(f"{line} --max-running-requests 64 --chunked-prefill-size 2048 --mem-fraction-static 0.85")
     assert (own["max_batch"], own["token_budget"], own["memory_share"]) == (64, 2048, 0.85)
+    whole = engine(f"{line} --chunked-prefill-size -1 --enable-mixed-chunk")
+    assert (whole["chunked_prefill"], whole["token_budget"], whole["batching"]) == (False, 16384, "mixed")
     exact = engine(f"{line} --disable-cuda-graph-padding --cuda-graph-max-bs 5")
     assert (exact["pad_to_bucket"], exact["buckets"]) == (False, [1, 2, 3, 4, 5])
     assert engine(f"{line} --cuda-graph-bs 8 2")["buckets"] == [2, 8]
