@@ -13,7 +13,7 @@ from sim.verbs.parsing import Parser
 
 VERBS = (
     "list", "run", "from", "breakdown", "buckets", "capacity", "chapter", "sweep", "validate", "calibrate",
-    "doctor", "capture",
+    "doctor", "capture", "check",
 )  # fmt: skip
 """Modules of ``sim.verbs``, in the order of the help text."""
 KEYWORDS = {"from": "from_launch_line"}

@@ -20,7 +20,6 @@ from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
-from sim.program.lowering import decode_graph
 from sim.serving.batch import Batch
 from sim.serving.policies import Policy
 from sim.studies.serving import ServingRun
@@ -78,7 +77,7 @@ def attack_server(
     watch = Watch(server, patience)
     witness = Witness(run.lowering())
     costs = run.costs()
-    warm = [decode_graph(bucket) for bucket in run.buckets]
+    warm = run.warm()
     running: Any = (Machine if machine == "reference" else FastMachine)(costs, witness.lower)
     threads = {name: witness.loop(name, loop) for name, loop in run.threads(mode, watch).items()}
     timeline: Timeline | None = None
@@ -115,8 +114,8 @@ def attack_again(world: World) -> None:
     run = world.serving()
 
     def served(machine: Any) -> Timeline:
-        warm = [decode_graph(bucket) for bucket in run.buckets]
-        timeline: Timeline = machine.run(run.threads(world.mode, run.server(world.mode)), world.source(), warm=warm)
+        threads = run.threads(world.mode, run.server(world.mode))
+        timeline: Timeline = machine.run(threads, world.source(), warm=run.warm())
         return timeline
 
     reference = served(Machine(run.costs(), run.lowering()))

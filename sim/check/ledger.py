@@ -33,6 +33,7 @@ class Account:
     produced: int = 0
     delivered: int = 0
     joined: bool = False
+    preempted: bool = False
     ended: Reason | None = None
 
     @property
@@ -98,7 +99,7 @@ class Ledger:
                 yield "preemption", f"request {request.id} was preempted, though it {account.where.value}"
             if self.computing(request.id):
                 yield "preemption", f"request {request.id} was preempted while a step in flight computes it"
-            account.where, account.done, account.joined = Where.WAITING, 0, False
+            account.where, account.done, account.joined, account.preempted = Where.WAITING, 0, False, True
             account.prompt, account.produced = request.context + account.delivered, account.delivered
 
     def _admitted(self, batch: Batch) -> Iterator[Complaint]:

@@ -27,6 +27,10 @@ SERVERS: Mapping[str, Statement] = {
         "a request that waits, although it fits, while more of those that came later go first than the policy allows",
         "a mean hides the client who never gets an answer",
     ),
+    "queue-order": Statement(
+        "a queue that shows its requests in another order than its name says",
+        "first come, first served is a promise",
+    ),
     "batch-budgets": Statement(
         "a batch of more rows, requests or prompt tokens than the engine was built for",
         "buffers are allocated once, for the largest batch",

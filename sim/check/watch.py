@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 
 from sim.check.invariant import BrokenError, Violation
 from sim.check.ledger import Complaint, Ledger, Where
 from sim.serving.batch import Batch, Outputs, Phase, StepResult
+from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.policies import Budget, Plan, Policy, Queues
 from sim.serving.request import Request
 from sim.serving.server import Server
+from sim.serving.waiting import ArrivalOrder, ShortestFirst
 
 PATIENCE = 3
 """Requests that may overtake one that could have gone first, unless the policy says otherwise."""
@@ -24,7 +27,7 @@ class Watch(Server):
     """
 
     def __init__(self, server: Server, patience: int | None = PATIENCE) -> None:
-        super().__init__(server.scheduler, server.buckets, server.slots)
+        super().__init__(server.scheduler, server.buckets, server.slots, server.pieces)
         self.ledger = Ledger(foresee_length=self.scheduler.foresee_length)
         self.batches: list[Batch] = []
         self._policy: Policy = self.scheduler.policy
@@ -92,6 +95,7 @@ class Watch(Server):
 
     def _plan(self, queues: Queues, budget: Budget) -> Plan:
         waiting = tuple(queues.waiting)
+        self._complain(self._queue(waiting, queues))
         plan = self._policy(queues, budget)
         self._complain(self._in_budget(plan, queues, budget))
         self._complain(self._fair(plan, queues, budget, waiting))
@@ -129,6 +133,19 @@ class Watch(Server):
                 f"the policy chose nothing, though {sorted(partial | waiting)} wait and nothing is in flight",
             )
 
+    def _queue(self, waiting: tuple[Request, ...], queues: Queues) -> Iterable[Complaint]:
+        """Those that never lost their blocks stand in their order: of arrival, or of what is left to compute."""
+        fresh = [r for r in waiting if not self.ledger.accounts[r.id].preempted]
+        if isinstance(self.scheduler.waiting, ArrivalOrder):
+            come = {number: place for place, number in enumerate(self.ledger.accounts)}
+            keys = [(come[r.id], 0, 0) for r in fresh]
+        else:
+            shortest = isinstance(self.scheduler.waiting, ShortestFirst)
+            keys = [(queues.left(r), r.arrival, r.id) for r in fresh] if shortest else []
+        for (request, key), (after, other) in pairwise(zip(fresh, keys, strict=False)):
+            if other < key:
+                yield "queue-order", f"request {request.id} stands before request {after.id} in the queue"
+
     def _fair(self, plan: Plan, queues: Queues, budget: Budget, waiting: tuple[Request, ...]) -> Iterable[Complaint]:
         """Who stands further back in the queue, as the policy was shown it, overtakes by going first."""
         if self._patience is None or not plan.prompts:
@@ -157,12 +174,17 @@ class Watch(Server):
             yield "batch-budgets", f"step {batch.index} computes {batch.tokens} tokens of {scheduler.token_budget}"
 
     def _bucket(self, batch: Batch) -> Iterable[Complaint]:
-        graphs = self.buckets if batch.phase is Phase.DECODE else None
+        """Decode rows have graphs of so many rows, steps with prompts graphs in pieces of so many tokens."""
+        yield from self._padded(self.buckets if batch.phase is Phase.DECODE else None, batch, batch.rows, batch.bucket)
+        yield from self._padded(self.pieces if batch.prompts else None, batch, batch.tokens, batch.pieces)
+
+    @staticmethod
+    def _padded(graphs: Buckets | None, batch: Batch, size: int, found: int | None) -> Iterable[Complaint]:
         sizes = () if graphs is None else graphs.sizes
         padded = graphs is not None and graphs.pad
-        fitting = min((n for n in sizes if n == batch.rows or (padded and n > batch.rows)), default=None)
-        if batch.bucket != fitting:
-            yield "padding-to-a-bucket", f"step {batch.index} of {batch.rows} rows runs with {batch.bucket} of {sizes}"
+        fitting = min((n for n in sizes if n == size or (padded and n > size)), default=None)
+        if found != fitting:
+            yield "padding-to-a-bucket", f"step {batch.index} of size {size} runs with {found} of {sizes}"
 
     def _blocks(self) -> Iterable[Complaint]:
         kv = self.scheduler.kv
@@ -180,7 +202,8 @@ class Watch(Server):
                 if not 0 <= block < kv.num_blocks:
                     yield "kv-budget", f"request {number} holds block {block} of {kv.num_blocks}"
                 owner[block] = number
-            written = account.request.context + max(0, account.produced - 1 + account.request.computed)
+            kept = min(account.produced, account.request.max_tokens + 1)  # of rows after its end one alone has room
+            written = account.request.context + max(0, kept - 1 + account.request.computed)
             written = account.done if account.where is Where.PROMPT else written
             if len(table) * kv.block_tokens < written and account.where is not Where.LEFT:
                 yield "kv-budget", f"request {number} has {written} tokens in {len(table)} blocks of {kv.block_tokens}"

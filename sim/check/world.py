@@ -102,19 +102,20 @@ class World:
             f"request {i}: at {r.arrival} us, {r.context} prompt and {r.tokens} output tokens"
             for i, r in enumerate(asked)
         ]
-        knobs = ", ".join(f"{name} = {_value(value)}" for name, value in self.engine.items())
+        knobs = ", ".join(f"{name} = {_value(value)}" for name, value in self.engine.items() if value is not None)
         return "\n".join([*lines, f"mode {self.mode}" + (f", {knobs}" if knobs else "")])
 
     def _tree(self) -> dict[str, Any]:
         zero = {"base": "0ns", "per_row": "0ns", "per_token": "0ns"}
         schedule = zero | {"base": f"{self.host}us"}
         host = {"receive": zero, "schedule": schedule, "prepare": zero, "process": zero}
+        known = {name: value for name, value in self.engine.items() if value is not None}
         timer = {"kind": "timer", "step": f"{self.step}us", "per_row": f"{self.row}us"}
         return {
             "kind": "serving",
             "title": "The smallest world that breaks it",
             "model": "tiny" if self.layers else timer,
-            "engine": {"modes": [self.mode], **self.engine, "host": host},
+            "engine": {"modes": [self.mode], **known, "host": host},
         }
 
 

@@ -19,9 +19,8 @@ from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
-from sim.program.decode_prices import PAGE
 from sim.program.durations import Durations
-from sim.program.lowering import Lowering, TimerLowering, TransformerLowering, decode_graph, piece_graph
+from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph, piece_graph
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
@@ -121,7 +120,7 @@ class ServingRun:
         """
         return simulate(
             self.machine,
-            lambda machine: self.serve(mode, partial(machine.run, warm=self._warm()), told, source),
+            lambda machine: self.serve(mode, partial(machine.run, warm=self.warm()), told, source),
             self.costs(),
             self.lowering(),
             quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
@@ -138,7 +137,7 @@ class ServingRun:
         short = self.with_workload(output_tokens=tokens, stop_share=0.0)
         machine = FastMachine(self.costs(), self.lowering(), spans=False)
         try:
-            return machine.cycle(self.threads(mode, self.server(mode)), short.requests(), self._warm())
+            return machine.cycle(self.threads(mode, self.server(mode)), short.requests(), self.warm())
         except OutsideError:
             return None
 
@@ -172,7 +171,7 @@ class ServingRun:
         """The host threads of one mode: the engine's loops around a server."""
         return threads(self.engine, mode, server)
 
-    def _warm(self) -> list[Hashable]:
+    def warm(self) -> list[Hashable]:
         """All executable graphs: a server replays each once when it captures it."""
         layers = self.model.layers if isinstance(self.model, ModelShape) else 0
         pieces = [piece_graph(tokens, i) for tokens in self.engine.piecewise or () for i in range(layers + 1)]

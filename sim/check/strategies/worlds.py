@@ -19,9 +19,9 @@ def arrivals() -> st.SearchStrategy[int]:
     return st.one_of(st.sampled_from((0, 0, 100, 200, 1000)), st.integers(0, 3000))
 
 
-def requests(most: int = 8) -> st.SearchStrategy[tuple[Asked, ...]]:
-    """A few requests, long and short."""
-    one = st.builds(Asked, arrivals(), st.one_of(st.integers(1, 6), st.integers(1, MOST)), st.integers(1, 8))
+def requests(most: int = 8, longest: int = 8) -> st.SearchStrategy[tuple[Asked, ...]]:
+    """A few requests, long and short, of up to so many output tokens."""
+    one = st.builds(Asked, arrivals(), st.one_of(st.integers(1, 6), st.integers(1, MOST)), st.integers(1, longest))
     return st.lists(one, min_size=1, max_size=most).map(tuple)
 
 
@@ -31,29 +31,34 @@ def bucket_lists() -> st.SearchStrategy[list[int]]:
 
 
 @st.composite
-def engines(draw: st.DrawFn) -> dict[str, Any]:
+def engines(draw: st.DrawFn, longest: int = 8) -> dict[str, Any]:
     """Knobs of an engine, each often left as the preset has it; every request of ``requests`` fits into the cache."""
-    smallest = -(-(MOST + 8 + 1) // BLOCK)
+    smallest = -(-(MOST + longest + 1) // BLOCK)
     drawn: dict[str, Any] = {
         "max_batch": draw(st.one_of(st.none(), st.integers(1, 5))),
         "token_budget": draw(st.sampled_from((None, 1, 16, 50))),
         "kv_blocks": draw(st.one_of(st.none(), st.integers(smallest, 3 * smallest))),
-        "batching": draw(st.sampled_from((None, "decode-first"))),
+        "chunked_prefill": draw(st.sampled_from((None, True))),
+        "batching": draw(st.sampled_from((None, "decode-first", "mixed"))),
+        "ordering": draw(st.sampled_from((None, None, "shortest-first"))),
         "future_map": draw(st.sampled_from((None, "ring", "request-slot"))),
         "late_stop_length": draw(st.sampled_from((None, True))),
         "buckets": draw(st.one_of(st.none(), bucket_lists())),
     }
+    budget = drawn["token_budget"]
+    if budget is not None and drawn["batching"] == "mixed":  # whose decode rows are part of it
+        drawn["max_batch"] = min(drawn["max_batch"] or budget, budget)
     return {name: value for name, value in drawn.items() if value is not None}
 
 
 @st.composite
-def worlds(draw: st.DrawFn) -> World:
+def worlds(draw: st.DrawFn, longest: int = 8) -> World:
     """Any world; most are device-bound timers, some a tiny model with all its kernels, some cost nothing at all."""
     return World(
-        draw(requests()),
+        draw(requests(longest=longest)),
         draw(st.sampled_from(MODES)),
-        draw(st.sampled_from((None, None, 8, 3))),
-        draw(engines()),
+        draw(st.sampled_from((None, None, longest, 3))),
+        draw(engines(longest)),
         draw(st.sampled_from((100, 0, 10))),
         draw(st.sampled_from((0, 10))),
         draw(st.sampled_from((0, 50, 300))),

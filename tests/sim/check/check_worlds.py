@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from scenarios.loader import load_scenario
-from scenarios.program import Program
+from scenarios.scenario import Serving
 from sim.check.invariant import Entry, Evidence
 from sim.check.witness import Witness
 from sim.effects import DEVICE, Launch, Loop, Wait
@@ -97,7 +97,7 @@ def find(evidence: Evidence, name: str, number: int = 0, where: Callable[[int], 
 def few_steps(name: str) -> list[str]:
     """What makes a shipped scenario small: few requests of few tokens, by a model of few layers."""
     scenario = load_scenario(name).scenario
-    if isinstance(scenario, Program):
+    if not isinstance(scenario, Serving):
         return []
     changes = ["workload.output_tokens=8", *(["workload.requests=4"] if scenario.workload.batch is None else [])]
     return [*changes, "model=tiny"] if isinstance(scenario.model, str) else changes
