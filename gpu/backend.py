@@ -53,6 +53,9 @@ def _refusals(loaded: LoadedScenario, on: On) -> Iterator[tuple[str, str]]:
             "replicas.count",
             f"found {scenario.replicas.count}, expected 1 on {on}: several servers are simulated only",
         )
+    if isinstance(scenario, Serving) and scenario.tensor_parallel.ranks > 1:
+        found = f"found {scenario.tensor_parallel.ranks}, expected 1 on {on}"
+        yield "tensor_parallel.ranks", f"{found}: several ranks are simulated only"
     if not isinstance(scenario, Serving) or on == "emulated":
         return
     if isinstance(loaded.model, TimerModel):

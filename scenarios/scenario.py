@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Discriminator, Field, Tag, model_validator
 from scenarios.engine import EngineOverrides
 from scenarios.errors import Refusal
 from scenarios.model import ModelShape, TimerModel
-from scenarios.table import Duration, NonEmpty, Table
+from scenarios.table import Bandwidth, Duration, NonEmpty, Table
 from scenarios.workload import Workload
 
 Router = Literal["round-robin", "least-loaded"]
@@ -88,6 +88,19 @@ class Replicas(Table):
     router: Router = "round-robin"
 
 
+class TensorParallel(Table):
+    """One server's model spread over `ranks` GPUs, with a host process each. Simulated only, and not validated.
+
+    A collective takes `latency` and its traffic at `bandwidth`, from when the slowest rank arrives. The defaults: a
+    small all-reduce of two H100 in a graph (NCCL 2.20, github.com/NVIDIA/nccl/issues/1259), and what NVLink 4 gives one
+    direction of a transfer (NCCL's maintainer, github.com/NVIDIA/nccl/issues/1442).
+    """
+
+    ranks: Annotated[int, Field(ge=1, le=64)] = 1
+    latency: Duration = 6_000
+    bandwidth: Bandwidth = 370 * 10**9
+
+
 class Hardware(Table):
     """The machine: a shipped profile's name, or a path to a profile's file."""
 
@@ -122,6 +135,7 @@ class Serving(Table):
     hardware: Hardware = Hardware()
     limits: Limits = Limits()
     replicas: Replicas = Replicas()
+    tensor_parallel: TensorParallel = TensorParallel()
 
     @model_validator(mode="after")
     def _requests_to_share_out(self) -> "Serving":

@@ -161,7 +161,7 @@ class EmulatedStream:
         with turn.lock:
             due = max(self._due(submit + latency), turn.free_at, self._multiprocessors.take(share))
             if op.graph.after is None:
-                self._chain(op.graph.kernels, due, correlation, step)
+                self._chain(op.graph.plain, due, correlation, step)
             else:
                 self._branches(op.graph, due, correlation, step)
             turn.free_at = self._free_at
@@ -180,14 +180,15 @@ class EmulatedStream:
     def _branches(self, graph: Graph, due: int, correlation: int, step: int) -> None:
         """Run kernels side by side where their graph allows it."""
         self._begin(due)
-        starts = [0] * len(graph.kernels)
+        kernels = graph.plain
+        starts = [0] * len(kernels)
         for moment, begins, position in moments(graph_plan(graph, self._constants)):
             self._free_at = due + moment
             now = self._until(self._free_at)
             if begins:
                 starts[position] = now
             else:
-                self._kernel(graph.kernels[position], starts[position], now, self._free_at, correlation, step)
+                self._kernel(kernels[position], starts[position], now, self._free_at, correlation, step)
 
     def _begin(self, due: int) -> int:
         """Start a launch when it is due: it leaves the queue."""

@@ -6,7 +6,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from sim.machine.sharing import Execution
-from sim.program.ops import Graph
+from sim.program.ops import Collective, Graph
 from sim.timeline.spans import Kind
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ class GraphRun:
 
     The first kernel is run by the stream, which knows when the graph may start. Other kernels without dependencies
     start with it. A kernel that waits for several starts ``graph_join_gap`` after the last of them, one that waits for
-    a single kernel ``graph_gap`` after it.
+    a single kernel ``graph_gap`` after it. A collective waits inside for the other ranks', as one of a stream does.
     """
 
     __slots__ = (
@@ -76,6 +76,9 @@ class GraphRun:
     def _chain(self, position: int) -> None:
         device = self._stream.device
         start = device.clock.now + device.constants.graph_gap
+        if isinstance(self._kernels[position], Collective):
+            device.clock.call_at(start, partial(self._enter, position))
+            return
         if device.contended:
             device.clock.call_at(start, partial(self._share_now, position))
             return
@@ -83,6 +86,19 @@ class GraphRun:
         self._planned = (position, start, end)
         self._version += 1
         device.clock.call_at(end, self._planned_end, self._version)
+
+    def _enter(self, position: int, _event: Event) -> None:
+        op, device = self._kernels[position], self._stream.device
+        assert isinstance(op, Collective)
+        spin = Execution(None, op.sm)
+        device.sharing.add(spin)
+        device.meeting(op).enter(partial(self._leave, position, device.clock.now, spin))
+
+    def _leave(self, position: int, start: int, spin: Execution) -> None:
+        device = self._stream.device
+        device.sharing.end(spin)
+        self._span(position, start, device.clock.now)
+        self.kernel_ended(position)
 
     def _planned_end(self, event: Event) -> None:
         if event.value == self._version and self._planned is not None:

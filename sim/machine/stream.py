@@ -257,7 +257,7 @@ class Stream:
         nodes = len(op.graph.kernels)
         latency = constants.graph_launch_latency + constants.graph_launch_latency_per_1000_nodes * nodes // 1000
         self.graph = GraphRun(self, op.graph, executable, self._correlation, self._step)
-        self._kernel = op.graph.kernels[0]
+        self._kernel = op.graph.first
         gap = constants.replay_gap if self._replayed else constants.stream_gap
         self._replayed = True
         self._request(max(self._submit + latency, executable.free_at), gap)
@@ -303,6 +303,6 @@ class Stream:
     def _leave(self, op: Collective, spin: Execution) -> None:
         recorder = self.device.recorder
         self.device.sharing.end(spin)
-        name = recorder.name(f"collective {op.key}")
+        name = recorder.name(op.name)
         recorder.span(self.track, self.start, self.device.clock.now, Kind.KERNEL, name, self._correlation, self._step)
         self.entry_ended(self.device.clock.now)

@@ -16,7 +16,8 @@ from sim.program.decode_curve import Times
 from sim.program.durations import Durations
 from sim.program.frame import Frame, Pieces
 from sim.program.ops import ENTER_STREAM, INPUTS, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
-from sim.program.transformer import Pass, Transformer, Work
+from sim.program.tensor_parallel import Links, ParallelTransformer
+from sim.program.transformer import Node, Pass, Transformer, Work
 from sim.serving.batch import Batch
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
@@ -117,15 +118,26 @@ class TransformerLowering:
     bucket replays the bucket's graph with its padding rows, which attend to one token each; a batch with
     ``pieces`` replays a graph between each attention and the next, whose rows are padded to that many tokens, and
     launches attention by itself; any other batch is launched kernel by kernel. ``free_slots`` leaves the resolve and
-    store kernels out, to see what they cost.
+    store kernels out, to see what they cost. With ``links`` the model is spread over ranks, and these are the
+    operations of each.
     """
 
     def __init__(
-        self, model: ModelShape, engine: EnginePreset, durations: Durations, *, free_slots: bool = False
+        self,
+        model: ModelShape,
+        engine: EnginePreset,
+        durations: Durations,
+        *,
+        free_slots: bool = False,
+        links: Links | None = None,
     ) -> None:
         self._engine = engine
         self._durations = durations
-        self._transformer = Transformer(model, durations, engine.grain, engine.row_tile)
+        self._transformer = (
+            Transformer(model, durations, engine.grain, engine.row_tile)
+            if links is None
+            else ParallelTransformer(model, links, durations, engine.grain, engine.row_tile)
+        )
         self._free_slots = free_slots
         entering = engine.framework.by_kind.get("stream", 0)
         self._frames: dict[object, Frame] = {}
@@ -245,10 +257,10 @@ class TransformerLowering:
         return self._durations.kernel(name, name, "gather", nbytes=nbytes)
 
 
-def _pieces(kernels: Sequence[Kernel], tokens: int) -> Iterator[Op]:
+def _pieces(kernels: Sequence[Node], tokens: int) -> Iterator[Op]:
     """The kernels of a forward pass as graphs between its attention kernels, which are launched by themselves."""
     number = 0
-    for attention, group in groupby(kernels, lambda kernel: kernel.call in ATTENTION):
+    for attention, group in groupby(kernels, lambda node: isinstance(node, Kernel) and node.call in ATTENTION):
         if attention:
             yield from group
         else:

@@ -34,20 +34,39 @@ class Kernel:
 class Graph:
     """The kernels of a captured graph and what each waits for.
 
-    ``after`` is None for a chain (each kernel after the one before), else one tuple of earlier positions a kernel.
+    ``after`` is None for a chain (each kernel after the one before), else one tuple of earlier positions a kernel. Only
+    a chain may hold collectives, and they are not its first node.
     """
 
-    kernels: tuple[Kernel, ...]
+    kernels: tuple[Kernel | Collective, ...]
     after: tuple[tuple[int, ...], ...] | None = None
 
     def __post_init__(self) -> None:
         if not self.kernels:
             raise ValueError("a graph needs at least one kernel")
+        collective = [isinstance(kernel, Collective) for kernel in self.kernels]
+        if collective[0] or (any(collective) and self.after is not None):
+            raise ValueError("a graph with collectives must be a chain that does not begin with one")
         if self.after is not None:
             if len(self.after) != len(self.kernels):
                 raise ValueError(f"{len(self.kernels)} kernels but {len(self.after)} dependency lists")
             if any(not 0 <= j < i for i, deps in enumerate(self.after) for j in deps):
                 raise ValueError("a kernel of a graph can wait only for earlier ones")
+
+    @property
+    def first(self) -> Kernel:
+        """The node that starts with the graph."""
+        first = self.kernels[0]
+        assert isinstance(first, Kernel)
+        return first
+
+    @property
+    def plain(self) -> tuple[Kernel, ...]:
+        """All nodes, for a machine of one rank; raises ``ValueError`` when one of them is a collective."""
+        plain = tuple(kernel for kernel in self.kernels if isinstance(kernel, Kernel))
+        if len(plain) < len(self.kernels):
+            raise ValueError("a graph with collectives needs a machine of several ranks")
+        return plain
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +124,11 @@ class Collective:
     ranks: int
     ns: int
     sm: float = 0.15
+
+    @property
+    def name(self) -> str:
+        """As timelines call it."""
+        return f"collective {self.key}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from scenarios.model import ModelShape
 from sim.program.decode_curve import DecodeCurve
 from sim.program.durations import Durations
-from sim.program.ops import Kernel
+from sim.program.ops import Collective, Kernel
 from sim.program.prompts import Chunk
+
+Node = Kernel | Collective
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +37,20 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Pass:
-    """The kernels of a forward pass: a head, a layer that is repeated, and a tail."""
+    """The kernels of a forward pass, collectives among them: a head, a layer that is repeated, and a tail."""
 
-    head: tuple[Kernel, ...]
-    layer: tuple[Kernel, ...]
-    tail: tuple[Kernel, ...]
+    head: tuple[Node, ...]
+    layer: tuple[Node, ...]
+    tail: tuple[Node, ...]
     layers: int
 
     @property
-    def distinct(self) -> tuple[Kernel, ...]:
+    def distinct(self) -> tuple[Node, ...]:
         """Each kernel once."""
         return self.head + self.layer + self.tail
 
     @property
-    def kernels(self) -> tuple[Kernel, ...]:
+    def kernels(self) -> tuple[Node, ...]:
         """All kernels in the order of their launches."""
         return self.head + self.layer * self.layers + self.tail
 

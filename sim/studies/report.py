@@ -43,6 +43,8 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
         console.print(f"{mode}: {results.loaded.engine.name} has none: {why}", soft_wrap=True, highlight=False)
     if isinstance(loaded.scenario, Serving) and loaded.scenario.workload.batch is None:
         print_latencies(console, results)
+    if isinstance(loaded.scenario, Serving) and loaded.scenario.tensor_parallel.ranks > 1:
+        console.print(ranks_sentence(results), soft_wrap=True, highlight=False)
     for note in results.notes:
         console.print(note, soft_wrap=True, highlight=False)
     for reason in results.reasons:
@@ -57,6 +59,16 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
         console.print(Text(f"speedup is the ratio of {results.speedup_of}", style="dim"))
     if results.measured is None:
         console.print(Text("simulated by " + machines_sentence(results), style="dim"), soft_wrap=True)
+
+
+def ranks_sentence(results: Results) -> str:
+    """How long the ranks of a server wait for one another, mode by mode."""
+    parallel = results.loaded.scenario.tensor_parallel  # type: ignore[union-attr]
+    waits = (f"{mode} {time(found['collective_wait_us'])}" for mode, found in results.modes.items())
+    return (
+        f"{parallel.ranks} ranks; waiting in collectives for the slowest, a step of a rank: {', '.join(waits)}; "
+        "simulated, not validated"
+    )
 
 
 def machines_sentence(results: Results) -> str:

@@ -21,6 +21,7 @@ from sim.studies.why import BreakEven, Waterfall, break_evens, waterfall
 from sim.timeline.latency import Latencies
 from sim.timeline.load import load_metrics
 from sim.timeline.metrics import IDLE_PARTS, StepMetrics, host_parts, step_metrics
+from sim.timeline.skew import collective_wait
 from sim.timeline.spans import Timeline
 
 Progress = Callable[[str], None]
@@ -311,7 +312,9 @@ def add_spans(results: Results, mode: str, timeline: Timeline) -> None:
 def _serving_numbers(timeline: Timeline, *, closed: bool) -> Numbers:
     found = step_metrics(timeline, closed=closed)
     seen = bool(timeline.on_device.any())  # a run whose device keeps no spans says nothing about the device
-    return {
+    ranked = any(track.rank for track in timeline.tracks)
+    waited = collective_wait(timeline, found.window, found.steps) if ranked else 0.0
+    return ({"collective_wait_us": round(waited / 1000, 3)} if ranked else {}) | {
         "step_us": round(found.step_ns / 1000, 3),
         "tokens_per_s": round(found.tokens_per_s, 3),
         "device_busy": round(found.device_busy, 6) if seen else None,

@@ -21,6 +21,8 @@ from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.durations import Durations
 from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph, piece_graph
+from sim.program.tensor_parallel import Links, sharded
+from sim.ranks import ranked_loops, ranks_of
 from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
@@ -118,9 +120,10 @@ class ServingRun:
         ``told`` is called with the number of requests served so far, now and then. ``source`` has other requests than
         the workload's.
         """
+        ranks = None if self.links is None else ranks_of(self.links.ranks)
         return simulate(
             self.machine,
-            lambda machine: self.serve(mode, partial(machine.run, warm=self.warm()), told, source),
+            lambda machine: self.serve(mode, partial(machine.run, warm=self.warm(), ranks=ranks), told, source),
             self.costs(),
             self.lowering(),
             quantiles=self.profile.jitter.quantiles if self.scenario.host.jitter else None,
@@ -168,8 +171,34 @@ class ServingRun:
             raise ScenarioError([Problem(self.source, key, str(error))]) from error
 
     def threads(self, mode: str, server: Server) -> Mapping[str, Loop[None]]:
-        """The host threads of one mode: the engine's loops around a server."""
-        return threads(self.engine, mode, server)
+        """The host threads of one mode: the engine's loops around a server, on every rank of it."""
+        found = threads(self.engine, mode, server)
+        if self.links is None:
+            return found
+        if len(found) > 1 or (mode.startswith("overlap") and self.engine.overlap.loop != "run-ahead"):
+            message = f"found {self.links.ranks}, expected 1: the loop of {self.engine.name} launches a step in parts"
+            raise ScenarioError([Problem(self.source, "tensor_parallel.ranks", message)])
+        return ranked_loops(found["scheduler"], self.links.ranks)
+
+    @cached_property
+    def links(self) -> Links | None:
+        """What connects the ranks of a server; None where there is one."""
+        parallel = self.scenario.tensor_parallel
+        return None if parallel.ranks == 1 else Links(parallel.ranks, parallel.latency, parallel.bandwidth)
+
+    @cached_property
+    def part(self) -> ModelShape | TimerModel:
+        """What of the model each rank holds; raises ``ScenarioError`` where it cannot be shared out."""
+        if self.links is None:
+            return self.model
+        why = "a timer cannot be shared out"
+        if isinstance(self.model, ModelShape):
+            try:
+                return sharded(self.model, self.links.ranks)
+            except ValueError as error:
+                why = str(error)
+        message = f"found {self.links.ranks}, expected another number: {why}"
+        raise ScenarioError([Problem(self.source, "tensor_parallel.ranks", message)])
 
     def warm(self) -> list[Hashable]:
         """All executable graphs: a server replays each once when it captures it."""
@@ -202,9 +231,11 @@ class ServingRun:
     @cached_property
     def _lowering(self) -> Lowering:
         scale = self.scenario.kernels.scale
-        if isinstance(self.model, TimerModel):
-            return TimerLowering(self.model, scale)
-        return TransformerLowering(self.model, self.engine, Durations(self.profile, scale), free_slots=self.free_slots)
+        if isinstance(self.part, TimerModel):
+            return TimerLowering(self.part, scale)
+        assert isinstance(self.model, ModelShape)
+        durations = Durations(self.profile, scale)
+        return TransformerLowering(self.model, self.engine, durations, free_slots=self.free_slots, links=self.links)
 
     def server(self, mode: str, blocks: int | None = None) -> Server:
         """The server of one mode, with as many cache blocks as the device has room for unless told otherwise."""
@@ -241,17 +272,17 @@ class ServingRun:
         return max(1, self.engine.overlap.steps_in_flight - 1)
 
     def _kv_blocks(self) -> int:
-        if isinstance(self.model, TimerModel):
+        if isinstance(self.part, TimerModel):
             return self.engine.kv_blocks or 1 << 40  # a timer has no cache to fill
         if self.engine.kv_blocks is not None:
             return self.engine.kv_blocks
         share = self.engine.memory_share
-        room = int(self.profile.device.memory * share) - self.model.weight_bytes
-        blocks = room // (PAGE * self.model.kv_bytes_per_token)
+        room = int(self.profile.device.memory * share) - self.part.weight_bytes
+        blocks = room // (PAGE * self.part.kv_bytes_per_token)
         if blocks < 1:
-            have, limit = self.model.weight_bytes / 2**30, self.profile.device.memory * share / 2**30
+            have, limit = self.part.weight_bytes / 2**30, self.profile.device.memory * share / 2**30
             message = (
-                f"{self.model.name} has {have:.1f} GiB of weights, "
+                f"{self.part.name} has {have:.1f} GiB of weights, "
                 f"{share:.0%} of the memory of {self.profile.name} is {limit:.1f} GiB"
             )
             raise ScenarioError([Problem(self.source, "model", message)])

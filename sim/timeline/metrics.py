@@ -33,7 +33,8 @@ class StepMetrics:
     first 3 and the last 2 left out; of an open loop, or where fewer than 7 full batches are delivered, between all
     deliveries from the first arrival on, waits for work included. ``busy_ns`` is the union of kernels, copies and
     memsets over the same window, and ``idle`` splits the rest by cause, so that busy and idle add up to the step.
-    ``launches`` are host calls that enqueue, ``kernels`` those that ran, graph nodes included. ``tokens_per_s`` counts
+    ``launches`` are host calls that enqueue, ``kernels`` those that ran, graph nodes included; of several ranks, as
+    everything of the device, those of rank 0. ``tokens_per_s`` counts
     all tokens that reached clients, from the first arrival to the last delivery; ``late_rows`` those that ran after
     their request had stopped.
     """
@@ -134,7 +135,8 @@ def step_metrics(timeline: Timeline, *, closed: bool = True) -> StepMetrics:
     (start, end), steps = found.window, found.steps
     busy = busy_intervals(timeline, start, end)
     idle = idle_by_cause(timeline, busy, start, end)
-    counted = np.isin(timeline.column("step"), found.numbers)
+    ranks = np.array([track.rank for track in timeline.tracks])
+    counted = np.isin(timeline.column("step"), found.numbers) & (ranks[timeline.column("track")] == 0)
     kinds = timeline.column("kind")
     return StepMetrics(
         step_ns=found.step_ns,

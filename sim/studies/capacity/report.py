@@ -61,7 +61,7 @@ def _sentences(found: Mapping[str, Capacity], target: float | None) -> Iterator[
             f"{', '.join(short)} take --set workload.requests={max(short.values())} or more"
         )
     if target is not None:
-        yield "a GPU is one server of its own, and requests are spread evenly over them at random"
+        yield "so many servers of their own, over which requests are spread evenly and at random"
 
 
 def slo_words(slo: Sequence[Bound]) -> str:

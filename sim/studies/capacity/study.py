@@ -122,7 +122,8 @@ class CapacityStudy:
 
         Raises ``ScenarioError`` for a workload that the server cannot serve at all.
         """
-        alone, gpus = self.point(mode, 0.0), self.run.scenario.replicas.count
+        scenario = self.run.scenario
+        alone, gpus = self.point(mode, 0.0), scenario.replicas.count * scenario.tensor_parallel.ranks
         if not alone.holds(self.slo):
             return Capacity(self.slo, Bracket(0.0, 0.0), alone, (), gpus)
         points: dict[float, Point] = {}
