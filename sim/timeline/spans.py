@@ -17,6 +17,8 @@ from sim.timeline.rows import Rows
 Column = npt.NDArray[np.int64]
 Write = Callable[[Column], None]
 FIELDS = ("track", "start", "end", "kind", "name", "correlation", "step")
+HEAD = 4096
+"""Spans among which almost all names of a run occur."""
 _pack = Struct(f"={len(FIELDS)}q").pack  # the cheapest way to append to a column store, a quarter of array.extend
 
 
@@ -222,15 +224,28 @@ def _written(parts: Sequence[bytearray | tuple[int, Write]]) -> Column:
 
 
 def _sorted(names: Sequence[str], table: Column) -> tuple[tuple[str, ...], Column]:
-    by_track = np.argsort(table[:, 0].astype(np.int16), kind="stable")
-    table = table[by_track[np.argsort(table[by_track, 1], kind="stable")]]
-    first = np.full(len(names), len(table))
-    first[table[::-1, 4]] = np.arange(len(table))[::-1]
+    tracks = int(table[:, 0].max(initial=0)) + 1
+    table = table.take(np.argsort(table[:, 1] * tracks + table[:, 0], kind="stable"), axis=0)
+    column = np.ascontiguousarray(table[:, 4])
+    first = _first(column, len(names))
     used = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(table))]
     number = np.zeros(len(names), dtype=np.int64)
     number[used] = np.arange(len(used))
-    table[:, 4] = number[table[:, 4]]
+    if not np.array_equal(used, np.arange(len(used))):
+        table[:, 4] = number[column]
     return tuple(names[i] for i in used), table
+
+
+def _first(numbers: Column, count: int) -> Column:
+    """Where each number below ``count`` comes first, beyond the end for one that does not; most come early."""
+    first = np.full(count, len(numbers))
+    head = numbers[:HEAD]
+    first[head[::-1]] = np.arange(len(head))[::-1]
+    for number in np.flatnonzero(first == len(numbers)).tolist():
+        found = numbers[HEAD:] == number
+        if found.any():
+            first[number] = HEAD + int(found.argmax())
+    return first
 
 
 @dataclass(frozen=True)
