@@ -37,6 +37,7 @@ class DecodeGraphs:
         self.captured: dict[int, Captured] = {}
         for bucket in sorted(buckets, reverse=True):
             meta = forwards.placed[: bucket * width].view(bucket, width)
+            meta.zero_()  # whatever a step before has left here would pass for pages and slots
             meta[:, LENGTH] = 1  # until rows are placed, every row is a harmless one
             self.captured[bucket] = self._capture(bucket)
 

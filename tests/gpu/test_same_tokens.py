@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
+from gpu.model.meta import PAGE  # noqa: E402
 from scenarios.loader import load_scenario  # noqa: E402
+from scenarios.model import ModelShape  # noqa: E402
 from sim.studies.serving import ServingRun  # noqa: E402
 
 MODES = ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")
@@ -91,6 +94,20 @@ def test_every_mode_gives_the_tokens_of_serial_graph_on_a_gpu(sets: tuple[str, .
         assert tokens(buckets, mode, "cuda", capture=False, **shape) == expected
     for form in ("ring", "request-slot"):
         assert tokens((*buckets, f"engine.future_map={form}"), "overlap-graph", "cuda", **shape) == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+def test_graphs_are_captured_over_a_small_cache_whatever_eager_steps_have_left() -> None:
+    from gpu.engine.build import TorchRun
+
+    run = ServingRun.of(load_scenario("decode-llama-3.1-8b", [*SCENARIO, *OPEN, "engine.kv_blocks=5"]))
+    assert isinstance(run.model, ModelShape)
+    assert run.model.vocab > 6 * PAGE  # a prompt's token, taken for a slot, lies outside of the cache
+    run = replace(run, model=run.model.model_copy(update={"head_dim": 64}))
+    torch_run = TorchRun.of(run, "cuda", dtype=torch.float32)
+    for mode in MODES:
+        assert len(torch_run.run(mode).served) == 9
 
 
 @pytest.mark.cuda
