@@ -32,6 +32,8 @@ from sim.fast.iterations import Item, Iterations
 from sim.fast.launch_queue import NEVER
 from sim.fast.plan import Plan, Planner
 from sim.fast.segments import Filled
+from sim.fast.straight import Run, written
+from sim.program.frame import Frame
 from sim.program.lowering import Framing, Lowering
 from sim.program.ops import Op, Record, Think
 from sim.serving.batch import Batch, StepResult
@@ -63,6 +65,7 @@ class HostThread:
         self._queues: dict[str, deque[Any]] = defaultdict(deque)
         self._num_steps = 0
         self._iterations = Iterations()
+        self._runs: dict[Frame, Run] = {}
         self._vain = self._pause = 0
         self.cycle: Cycle | None = None
         self.watching = False
@@ -191,7 +194,11 @@ class HostThread:
         elif self._framing is not None:
             frame, ns = self._framing.framed(work)
             plan = self._planner.of_frame(frame)
-            self._enqueue(plan, Filled(ns), step)
+            run = self._runs.get(frame)
+            if run is None or not run(ns, step):
+                self._enqueue(plan, Filled(ns), step)
+                if run is None and not self._spans.kept and self._caller.jitter is None:
+                    self._runs[frame] = written(self._caller, plan, len(ns))
             self._iterations.launched(plan, step)
             self._phase = work
             return step

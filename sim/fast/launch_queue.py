@@ -12,7 +12,7 @@ from sim.timeline.spans import Column
 NEVER = -(1 << 60)
 
 
-Starts = Callable[[], Column]
+Starts = Callable[[], Column] | tuple[int, ...]
 Block = tuple[int, int, Starts | None]
 """Number and start of the last launch of some that follow each other, and, if it is not one alone, all starts."""
 
@@ -42,6 +42,11 @@ class LaunchQueue:
         self.count += launches
         self._blocks.append((self.count, last, starts))
 
+    def add_all(self, starts: tuple[int, ...]) -> None:
+        """The starts of launches one after the other."""
+        self.count += len(starts)
+        self._blocks.append((self.count, starts[-1], starts))
+
     def skip(self, launches: int) -> None:
         """Launches that nothing to come can be held up by."""
         self.count += launches
@@ -54,7 +59,7 @@ class LaunchQueue:
         if needed <= self._clear or not self._waits(needed, now):
             return NEVER
         last, start, starts = self._blocks[0]
-        return start if starts is None else int(starts()[needed - last - 1])
+        return start if starts is None else int(_all(starts)[needed - last - 1])
 
     def can_fill(self, now: int, launches: int) -> bool:
         """Whether so many more launches from ``now`` on could be held up."""
@@ -77,7 +82,7 @@ class LaunchQueue:
         self._waits(first, NEVER)
         found = np.full(launches, NEVER, dtype=np.int64)
         for last, start, of_all in self._blocks:
-            starts = np.array([start]) if of_all is None else of_all()
+            starts = np.array([start]) if of_all is None else np.asarray(_all(of_all))
             begin = last - len(starts) + 1
             low, high = max(begin, first), min(last, first + launches - 1)
             if low <= high:
@@ -90,3 +95,7 @@ class LaunchQueue:
         while blocks and (blocks[0][0] < needed or blocks[0][1] <= now):
             self._clear = blocks.popleft()[0]
         return bool(blocks) and needed > self._clear
+
+
+def _all(starts: Starts) -> Column | tuple[int, ...]:
+    return starts if isinstance(starts, tuple) else starts()

@@ -203,7 +203,7 @@ class Train:
             returns = np.cumsum(caller.jitter.many(calls).reshape(-1, 2).sum(axis=1))
             pace = Pace.of(returns, filled.column[self.at], constants)
         if not launches.can_fill(caller.now, pace.count):
-            self._launched(caller, stream, pace, returns, filled.column, step.index)
+            self._launched(caller, stream, pace, returns, filled, step.index)
             caller.passed(returns[-1])
             return
         costs, ns = np.diff(returns, prepend=0), filled.column[self.at]
@@ -211,12 +211,10 @@ class Train:
             block = slice(low, low + launches.depth)
             self._held_up(caller, stream, costs[block], ns[block], self.names[block], step.index)
 
-    def _launched(
-        self, caller: Caller, stream: Stream, pace: Pace, returns: Column, durations: Column, step: int
-    ) -> None:
+    def _launched(self, caller: Caller, stream: Stream, pace: Pace, returns: Column, filled: Filled, step: int) -> None:
         first = caller.device.train(stream, pace, caller.now)
         if caller.spans.kept:
-            ns = durations[self.at]
+            ns = filled.column[self.at]
             caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step)
 
     @staticmethod

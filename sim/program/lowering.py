@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Protocol, TypeVar, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from scenarios.engine import EnginePreset
 from scenarios.model import ModelShape, TimerModel
 from sim.effects import Phase
 from sim.program.decode_curve import Times
+from sim.program.decode_prices import INPUTS_A_ROW, PAGE, DecodePrices, input_bytes
 from sim.program.durations import Durations
 from sim.program.frame import Frame, Pieces
 from sim.program.ops import ENTER_STREAM, INPUTS, STEP, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
@@ -22,13 +23,10 @@ from sim.serving.batch import Batch
 
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
 SAMPLED = "sampled"  # an event between these streams: each wait follows the record that it means
-PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
-INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 each
 INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
 ATTENTION = ("attention", "combine", "attention_prefill")  # calls that stay out of graphs that are captured in pieces
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
-Size = TypeVar("Size", int, Times)
 Lowering = Callable[[Phase], Pieces]
 """Turns the phase of a batch into operations."""
 
@@ -141,6 +139,7 @@ class TransformerLowering:
         self._free_slots = free_slots
         entering = engine.framework.by_kind.get("stream", 0)
         self._frames: dict[object, Frame] = {}
+        self._decodes: dict[object, DecodePrices] = {}
         self._by_rows: dict[object, tuple[tuple[Kernel, ...], tuple[Kernel, ...], tuple[Op, ...]]] = {}
         self._enter_stream = [Think(entering, ENTER_STREAM)] if entering else []
 
@@ -150,7 +149,16 @@ class TransformerLowering:
 
     def framed(self, phase: Phase) -> tuple[Frame, list[int]]:
         """The same as a frame, which is one object for all steps that it is common to, and what they take."""
-        sized = self._sized(phase)
+        if phase.batch.prompts:
+            return self._framed(phase, self._sized(phase))
+        prices = self._decoded(phase)
+        return prices.frame, prices.at(phase.batch.decode_context)
+
+    def over(self, phase: Phase, contexts: Times) -> Times:
+        """What the operations of a decode phase take if its rows attend to so many tokens, in columns."""
+        return self._decoded(phase).over(contexts)
+
+    def _framed(self, phase: Phase, sized: _Sized) -> tuple[Frame, list[int]]:
         ops = sized.ops
         batch = phase.batch
         key = phase.parts, batch.bucket, batch.pieces, len(batch.prompts), bool(batch.decode_rows), len(ops)
@@ -159,26 +167,27 @@ class TransformerLowering:
             frame = self._frames[key] = Frame.of(self._arranged(phase, sized), ops)
         return frame, [op.ns for op in ops]  # type: ignore[union-attr]
 
-    def over(self, phase: Phase, contexts: Times) -> Times:
-        """What the operations of a decode phase take if its rows attend to so many tokens, in columns."""
-        batch, sized = phase.batch, self._sized(phase)
-        ops = sized.ops
-        times = np.repeat(np.array([op.ns for op in ops], dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)  # type: ignore[union-attr]
-        nbytes = _decode_bytes(batch, contexts)
-        copies, moved = len(sized.inputs), len(sized.inputs) + len(sized.resolve)
-        if copies:
-            times[:copies] = self._durations.copies_of("h2d", -(-nbytes // copies))
-        times[copies:moved] = self._durations.kernels_of("gather", 2 * nbytes)
-        if sized.forward is not None:
-            at = next(i for i, op in enumerate(ops) if isinstance(op, Kernel) and op.name == "decode_attention")
-            times[at] = self._transformer.decode_curve(batch.bucket or batch.rows).many(contexts + batch.padding)
-        return times
+    def _decoded(self, phase: Phase) -> DecodePrices:
+        """The prices of a decode phase."""
+        batch = phase.batch
+        key = phase.parts, batch.bucket, batch.rows
+        prices = self._decodes.get(key)
+        if prices is None:
+            sized, rows = self._sized(phase), batch.bucket or batch.rows
+            frame, times = self._framed(phase, sized)
+            names = [op.name if isinstance(op, Kernel) else "" for op in sized.ops]
+            prices = self._decodes[key] = DecodePrices(
+                frame, times, self._durations, rows=rows, padding=batch.padding,
+                copies=len(sized.inputs), moves=len(sized.resolve), curve=self._transformer.decode_curve(rows),
+                attention=names.index("decode_attention") if "decode_attention" in names else None,
+            )  # fmt: skip
+        return prices
 
     @staticmethod
     def _input_bytes(batch: Batch) -> int:
         if batch.prompts:
             return _prompt_bytes(batch)
-        return _decode_bytes(batch, batch.decode_context)
+        return input_bytes(batch.bucket or batch.rows, -(-batch.decode_context // PAGE))
 
     def _sized(self, phase: Phase) -> _Sized:
         """What depends on the batch's sizes."""
@@ -268,18 +277,13 @@ def _pieces(kernels: Sequence[Node], tokens: int) -> Iterator[Op]:
             number += 1
 
 
-def _decode_bytes(batch: Batch, context: Size) -> Size:
-    """Bytes of a decode step's inputs."""
-    return (batch.bucket or batch.rows) * INPUTS_A_ROW + 4 * -(-context // PAGE)
-
-
 def _prompt_bytes(batch: Batch) -> int:
     """Bytes of the inputs of a step that computes prompts.
 
     A row a new token, three numbers a prompt; of decode rows beside them the cache blocks and two numbers, and where a
     prompt attends to more than itself the cache slots of all that the prompts attend to.
     """
-    decode = batch.decode_rows * INPUTS_A_ROW + 4 * -(-batch.decode_context // PAGE)
+    decode = input_bytes(batch.decode_rows, -(-batch.decode_context // PAGE))
     keys = sum(chunk.stop for chunk in batch.prompts) if any(chunk.start for chunk in batch.prompts) else 0
     rows = batch.tokens * INPUTS_A_ROW + len(batch.prompts) * INPUTS_A_PROMPT + 4 * keys
     return rows + (decode + 8 * batch.decode_rows if batch.decode_rows else 0)

@@ -13,7 +13,7 @@ from sim.fast.refusal import OutsideError
 from sim.fast.replicas import Replicas
 from sim.program.calls import ManyHosts
 from sim.program.frame import Frame
-from sim.program.lowering import Framing, decode_graph
+from sim.program.lowering import Framing
 from sim.program.ops import Copy, Kernel, Op
 from sim.serving.batch import Phase as BatchPhase
 from sim.serving.request import Request
@@ -53,7 +53,7 @@ class SideBySide:
         if len(threads) != 1:
             raise OutsideError("several host threads")
         (loop,) = threads.values()
-        machine = Replicas(self._costs, self._tariff, [decode_graph(bucket) for bucket in first.buckets])
+        machine = Replicas(self._costs, self._tariff, first.warm())
         passed = machine.run(loop, RequestSource(self._requests))
         none = np.zeros(len(passed.steps), dtype=np.bool_)
         return [pace_of(times, passed.steps, passed.rows, passed.tokens, none) for times in passed.times.T]

@@ -19,8 +19,9 @@ from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
+from sim.program.decode_prices import PAGE
 from sim.program.durations import Durations
-from sim.program.lowering import PAGE, Lowering, TimerLowering, TransformerLowering, decode_graph, piece_graph
+from sim.program.lowering import Lowering, TimerLowering, TransformerLowering, decode_graph, piece_graph
 from sim.program.tensor_parallel import Links, sharded
 from sim.ranks import ranked_loops, ranks_of
 from sim.serving.buckets import Buckets

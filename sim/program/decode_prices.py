@@ -1,0 +1,75 @@
+"""What a decode step's operations take, over any context, once its rows are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from sim.program.decode_curve import DecodeCurve, Times
+from sim.program.durations import Durations
+from sim.program.frame import Frame
+
+INPUTS_A_ROW = 20  # bytes: token, position, slot, length and FutureMap slot, 4 each
+PAGE = 16  # tokens of a KV cache page, of which the inputs name one by a 4-byte number
+
+Size = TypeVar("Size", int, Times)
+
+
+def input_bytes(rows: int, pages: Size) -> Size:
+    """Bytes of a decode step's inputs."""
+    return rows * INPUTS_A_ROW + 4 * pages
+
+
+class DecodePrices:
+    """Durations (ns) of the operations that fill ``frame``, by the tokens that the step's rows attend to.
+
+    The first ``copies`` take the inputs of ``rows`` to the device and the ``moves`` after them put them into place:
+    both follow the number of pages, which the inputs name. ``attention`` is the position of the attention kernel, if
+    there is one; its ``curve`` counts a token for each of the ``padding`` rows, too. ``rest`` holds all durations at
+    some context, which those of the others do not follow.
+    """
+
+    def __init__(
+        self, frame: Frame, rest: Sequence[int], durations: Durations, *,
+        rows: int, padding: int, copies: int, moves: int, attention: int | None, curve: DecodeCurve,
+    ) -> None:  # fmt: skip
+        self.frame = frame
+        self._rest = list(rest)
+        self._durations = durations
+        self._rows = rows
+        self._padding = padding
+        self._copies = copies
+        self._changing = copies + moves
+        self._attention = attention
+        self._curve = curve
+        self._moved: dict[int, list[int]] = {}
+
+    def at(self, context: int) -> list[int]:
+        """Over one context."""
+        pages = -(-context // PAGE)
+        moved = self._moved.get(pages)
+        if moved is None:
+            moved = self._moved[pages] = self._over_pages(np.array([pages]))[:, 0].tolist()
+        found = self._rest.copy()
+        found[: self._changing] = moved
+        if self._attention is not None:
+            found[self._attention] = self._curve.ns(context + self._padding)
+        return found
+
+    def over(self, contexts: Times) -> Times:
+        """Over many contexts, in columns."""
+        found = np.repeat(np.array(self._rest, dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)
+        found[: self._changing] = self._over_pages(-(-contexts // PAGE))
+        if self._attention is not None:
+            found[self._attention] = self._curve.many(contexts + self._padding)
+        return found
+
+    def _over_pages(self, pages: Times) -> Times:
+        copies, nbytes = self._copies, input_bytes(self._rows, pages)
+        found = np.empty((self._changing, len(pages)), dtype=np.int64)
+        if copies:
+            found[:copies] = self._durations.copies_of("h2d", -(-nbytes // copies))
+        found[copies:] = self._durations.kernels_of("gather", 2 * nbytes)
+        return found
