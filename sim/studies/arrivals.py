@@ -25,6 +25,11 @@ def arrivals(workload: Workload, seed: int, count: int) -> Nanoseconds:
     return scaled(_stretched(workload, unit), workload.rate_scale)
 
 
+def mean_rate(workload: Workload, count: int) -> float:
+    """Requests a second over the time in which so many are expected: a histogram or a ramp need not have gone round."""
+    return count / float(_stretched(workload, np.array([float(count)]))[0]) * workload.rate_scale
+
+
 def scaled(seconds: Seconds, rate_scale: float) -> Nanoseconds:
     """Nanoseconds of times that come ``rate_scale`` times as fast."""
     return np.asarray(np.rint(seconds * (1e9 / rate_scale)), dtype=np.int64)

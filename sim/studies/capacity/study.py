@@ -8,6 +8,7 @@ from math import ceil
 from typing import Any
 
 from scenarios.errors import Problem, Refusal, ScenarioError
+from sim.studies.arrivals import mean_rate
 from sim.studies.capacity.search import Bracket, close_in
 from sim.studies.capacity.slo import Bound
 from sim.studies.replications import combined
@@ -106,7 +107,7 @@ class CapacityStudy:
             form = "batch" if workload.batch is not None else "clients"
             message = Refusal(form, "'rate' or 'trace': only requests that come on their own have a rate").message
             raise ScenarioError([Problem(self.run.source, "workload", message)])
-        self.natural = workload.rate * workload.rate_scale if workload.rate is not None else self._rate_of_trace()
+        self.natural = self._rate_of_trace() if workload.rate is None else mean_rate(workload, workload.requests or 1)
 
     def _rate_of_trace(self) -> float:
         """Requests a second of the trace as the scenario runs it."""

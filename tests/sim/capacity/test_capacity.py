@@ -82,6 +82,15 @@ def test_every_rate_serves_the_same_requests_closer_together() -> None:
     assert [r.arrival / 4 for r in slow] == pytest.approx([r.arrival for r in fast], abs=1)
 
 
+def test_a_rate_that_changes_is_the_mean_over_the_requests_that_come() -> None:
+    """Half as fast for the first second: of 30 requests at 20/s, 10 come in it and 20 in the next."""
+    slow = ["workload.rate=20/s", 'workload.ramp=[["0s",0.5],["1s",0.5],["1s",1.0]]', "workload.rate_scale=3"]
+    one = study("ttft_p99<1s", *SMALL, *slow, scenario="decode-qwen3-0.6b")
+    assert one.natural == pytest.approx(3 * 30 / 2)
+    one = study("ttft_p99<1s", *SMALL, "workload.rate_scale=3", scenario="decode-qwen3-0.6b")
+    assert one.natural == pytest.approx(3_000)
+
+
 def test_the_rate_of_a_trace_is_counted_and_scaled(tmp_path: Path) -> None:
     rows = "".join(f"2023-11-16 18:00:{second:02d},20,6\n" for second in range(0, 40, 2))
     (tmp_path / "a.csv").write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}")
