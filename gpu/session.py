@@ -79,7 +79,7 @@ def _program(loaded: LoadedScenario, program: Program, on: On) -> Session:
 def _training(loaded: LoadedScenario, training: Training, on: On) -> Session:
     if on == "emulated":
         lowering = lowering_of(loaded)
-        return EmulatedTraining(lowering, lowering.host_costs(Constants.of(loaded.profile).in_steps))
+        return EmulatedTraining(lowering, lowering.costs_on(Constants.of(loaded.profile).in_steps))
     from gpu.training.session import TrainingSession  # noqa: PLC0415  torch only where it is used
 
     return TrainingSession(training, loaded.source, on)

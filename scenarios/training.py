@@ -86,12 +86,14 @@ class TrainingCosts(Table):
 
     `forward` and `backward` list the kernels of a block in order, `first` those of the backward pass of the first
     block, whose input needs no gradient, `loss` those between forward and backward, `accumulate` those that later
-    micro-batches add for a block. `host` is what each phase takes a host that the device
-    never holds up.
+    micro-batches add for a block. `graph_gap` separates two kernels of a captured step. `host` is what each phase takes
+    a host that the device never holds up, `reference` what launches of the serving engine took the same host meanwhile,
+    by kind.
     """
 
     name: str
     source: str
+    graph_gap: Duration
     forward: NonEmpty[TrainingKernel]
     loss: NonEmpty[TrainingKernel]
     backward: NonEmpty[TrainingKernel]
@@ -99,3 +101,4 @@ class TrainingCosts(Table):
     accumulate: NonEmpty[TrainingKernel]
     optimizer: dict[Optimizer, OptimizerCost]
     host: dict[str, TrainingHost]
+    reference: dict[str, Duration] = Field(default_factory=dict)

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from gpu.capture.explain import explain
+from gpu.capture.explain import explain, first_line
 from gpu.capture.freezes import compare
 from gpu.capture.graphs import CaptureError, CudaGraph, Graph, Recording
 from gpu.capture.inputs import StaticInputs
@@ -146,13 +146,22 @@ def _replayed(session: _Session, trace: Trace, report: Report, *, misfit: bool) 
         return
     for operation, place in graph.outside:
         report.add("uncaptured-stream", "frozen", operation, place)
+    for call in trace.calls:
+        if call.op == "aten._pin_memory.default":
+            report.add("pinned-allocation", "frozen", call.op, call.place)
 
     def replay(inputs: Sequence[Any]) -> Any:
         session.static.load(inputs)
         graph.replay()
         return returned
 
-    replayed = session.several(replay, trace, misfit=misfit)
+    try:
+        replayed = session.several(replay, trace, misfit=misfit)
+    except RuntimeError as error:
+        report.equal = False
+        report.error = f"{type(error).__name__}: {error}"
+        report.add("replay-raises", "frozen", first_line(str(error)), None)
+        return
     report.equal = True
     frozen = any(finding.effect == "frozen" for finding in report.findings)
     for number, (one, other) in enumerate(zip(eager, replayed, strict=True), 1):

@@ -11,9 +11,6 @@ import torch
 from gpu.capture.inputs import MakeInputs
 from gpu.capture.target import Target
 
-MARK = "# here"
-"""Ends the line of a case that an explanation should name."""
-
 
 def nothing(_seed: int, _device: str) -> tuple[()]:
     """No arguments."""

@@ -22,8 +22,9 @@ def explain(error: CaptureError, trace: Trace, report: Report) -> None:
     raised = error.first or error.last
     report.error = f"{type(raised).__name__}: {raised}"
     message = str(raised)
-    rule = next((rule for words, rule in MESSAGES if words.lower() in message.lower()), None)
     place = error.place
+    rule = next(trace.hazards_at(place), None)
+    rule = rule or next((rule for words, rule in MESSAGES if words.lower() in message.lower()), None)
     # What depends on inputs in a function that reads them on the host does so because of that.
     report.findings = [finding for finding in report.findings if finding.rule not in FROM_INPUTS]
     if error.first is None:
@@ -31,7 +32,7 @@ def explain(error: CaptureError, trace: Trace, report: Report) -> None:
         if aside is not None:
             report.add(rule or "unjoined", "refused", aside.op, aside.place)
             return
-    rule = rule or next(trace.hazards_at(place), None) or _copy_at(trace, place) or _by_source(place) or "unknown"
+    rule = rule or _copy_at(trace, place) or _by_source(place) or "unknown"
     found = next((call.op for call in trace.calls if call.place == place and call.hazard == rule), None)
     report.add(rule, "refused", found or first_line(message), place)
 

@@ -15,6 +15,7 @@ PLACELESS = {
     "returned-value": "a Python value is made by no operation that torch dispatches",
     "differs": "no call of torch differs",
     "unknown": "torch raised it outside of the function",
+    "replay-raises": "a replay runs none of the function's lines",
 }
 """Why some findings have no line."""
 

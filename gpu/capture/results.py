@@ -19,7 +19,7 @@ def run_suite(on: On, path: Path | None, jobs: int, progress: Callable[[str], No
 
     def keep(kind: str, row: Row) -> None:
         results[kind].append(row)
-        progress(f"{row['name']}, {len(results['cases'])} of {len(cases)} cases, {len(results['mistakes'])} mistakes")
+        progress(f"{len(results['cases'])} of {len(cases)} cases and {len(results['mistakes'])} mistakes")
         if path is not None:
             fresh = path.with_name(path.name + ".new")
             fresh.write_text(json.dumps(results, indent=1) + "\n")

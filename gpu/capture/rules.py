@@ -35,8 +35,12 @@ RULES = {
         "copy into a device tensor before the replay, or from a pinned tensor that is kept, with non_blocking=True",
     ),
     "pinned-allocation": Rule(
-        "allocating pinned memory asks whether earlier copies are done, which a captured stream cannot answer",
-        "allocate the pinned tensor once, outside, and write into it",
+        "a replay copies from pinned memory that was free again after the capture: it may fail, or find anything there",
+        "allocate the pinned tensor once, outside, keep it, and write into it",
+    ),
+    "replay-raises": Rule(
+        "a replay raised an error: what the graph reads or writes is no longer there",
+        "keep every tensor that the graph uses",
     ),
     "event": Rule(
         "a query of an event or a stream, or a wait for it by the host, asks a captured stream for its progress",
@@ -114,16 +118,13 @@ RULES = {
 
 MESSAGES = (
     ("capturable", "optimizer"),
-    ("capture_end", "unknown"),
     ("CUDAGeneratorImpl", "rng-state"),
     ("register_generator_state", "rng-state"),
     ("generator", "rng-state"),
     ("unjoined", "unjoined"),
     ("legacy stream", "default-stream"),
     ("default stream", "default-stream"),
-    ("uncaptured CUDA copy", "pageable-copy"),
-    ("unpinned", "pageable-copy"),
-    ("pageable", "pageable-copy"),
+    ("unless the CPU tensor is pinned", "pageable-copy"),
 )
 """Words of error messages that name a rule by themselves."""
 

@@ -8,8 +8,8 @@ from typing import Any
 
 from scenarios.errors import Problem, ScenarioError
 
-SHIPPED = Path(__file__).parent.parent / "results" / "nvidia-h200" / "capture.json"
-"""What an H200 gave."""
+SHIPPED = Path(__file__).parent.parent / "results" / "nvidia-h100" / "capture.json"
+"""What an H100 gave."""
 
 
 def shipped_results() -> dict[str, Any]:

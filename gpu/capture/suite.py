@@ -9,9 +9,10 @@ from multiprocessing.connection import Connection
 from typing import Any
 
 from gpu.capture.attempt import attempt
-from gpu.capture.case import MARK, Case
+from gpu.capture.case import Case
 from gpu.capture.cases import forward, host, streams, training
 from gpu.capture.mistakes import MISTAKES, capture_refused, eagerly, eagerly_blocking, replayed, replayed_blocking
+from gpu.capture.tables import MARK
 
 Row = dict[str, Any]
 CASES: tuple[Case, ...] = (*forward.CASES, *host.CASES, *streams.CASES, *training.CASES)
@@ -28,34 +29,39 @@ PATIENCE = 45
 
 
 def try_cases(on: str, cases: Iterable[Case] = CASES, jobs: int = 1) -> Iterator[Row]:
-    """A row a case: its names, the report, and whether the line that is named is the one that the case has marked."""
-    return _each(_tried, [(case.name, on) for case in cases], jobs)
+    """A row a case: its names, the report, and whether the line that is named is the one that the case has marked.
+
+    The verdict of a process that dies is ``crashed``, of one that does not end ``hung``.
+    """
+    cases = list(cases)
+    for case, row in zip(cases, _each(_tried, [(case.name, on) for case in cases], jobs), strict=True):
+        yield {"case": case.name, "row": case.row, "claim": case.claim, "right_line": None, "findings": [], **row}
 
 
 def see_mistakes(on: str, jobs: int = 1) -> Iterator[Row]:
     """A row a mistake and way of running it: what its user sees."""
-    return _each(_seen, [(mistake.name, on, how) for mistake in MISTAKES for how in WAYS], jobs)
+    tasks = [(mistake.name, on, how) for mistake in MISTAKES for how in WAYS]
+    for (name, _, how), row in zip(tasks, _each(_seen, tasks, jobs), strict=True):
+        yield {"mistake": name, "how": how, **row}
 
 
 def _tried(name: str, on: str) -> Row:
     case = next(case for case in CASES if case.name == name)
-    row: Row = {"case": name, "row": case.row, "claim": case.claim}
     try:
         target = case.target(on)
     except Exception as error:  # noqa: BLE001  what a case needs and this torch has not is its result
-        return row | {"verdict": "raises", "error": f"{type(error).__name__}: {error}", "findings": []}
+        return {"verdict": "raises", "error": f"{type(error).__name__}: {error}"}
     report = attempt(target, on)
     named = [finding.place.text.endswith(MARK) for finding in report.findings if finding.place is not None]
     told = report.as_json()
     for finding in told["findings"]:
         del finding["file"]  # where it lies on this machine
-    return row | told | {"right_line": all(named) if named else None}
+    return told | {"right_line": all(named) if named else None}
 
 
 def _seen(name: str, on: str, how: str) -> Row:
     mistake = next(mistake for mistake in MISTAKES if mistake.name == name)
-    seen = WAYS[how](mistake, on)
-    return {"mistake": name, "what": mistake.what, "how": how, **seen.as_json()}
+    return {"what": mistake.what, **WAYS[how](mistake, on).as_json()}
 
 
 def _each(work: Callable[..., Row], tasks: Iterable[tuple[str, ...]], jobs: int) -> Iterator[Row]:
@@ -75,7 +81,7 @@ def _each(work: Callable[..., Row], tasks: Iterable[tuple[str, ...]], jobs: int)
         if process.is_alive():
             process.kill()
             process.join()
-        return {"name": task[0], "exit_code": process.exitcode, **row}
+        return {"exit_code": process.exitcode, **row}
 
     with ThreadPoolExecutor(jobs) as threads:
         yield from threads.map(one, tasks)

@@ -8,14 +8,18 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+MARK = "# here"
+"""Ends the line of a case that an explanation should name."""
+
 OUTCOMES = {
-    "captured": "captured, replays are right",
-    "frozen": "captured, replays are wrong",
+    "captured": "captured",
+    "frozen": "freezes",
     "refused": "refused",
-    "raises": "raises without a capture",
+    "raises": "raises",
     "hung": "hangs",
-    "crashed": "the process dies",
+    "crashed": "dies",
 }
+LEGEND = "freezes: captured without an error, and replays are wrong; raises: fails before any capture"
 
 
 def print_suite(console: Console, results: dict[str, Any]) -> None:
@@ -28,7 +32,7 @@ def print_suite(console: Console, results: dict[str, Any]) -> None:
     for name in ("case", "usually said", "today", "rule", "line"):
         table.add_column(name, overflow="fold")
     for row in results["cases"]:
-        first = next(iter(row["findings"]), None)
+        first = next(iter(row.get("findings", ())), None)
         table.add_row(
             row["case"],
             row["claim"],
@@ -37,26 +41,31 @@ def print_suite(console: Console, results: dict[str, Any]) -> None:
             first["where"].rpartition("/")[2] if first else "",
         )
     console.print(table)
+    console.print(LEGEND)
     if results["mistakes"]:
         console.print(mistakes_table(results["mistakes"]))
 
 
 def mistakes_table(rows: list[dict[str, Any]]) -> Table:
-    """What a user sees of each mistake, run normally and in a replay."""
-    table = Table(box=None, header_style="bold", pad_edge=False)
+    """What a user sees of each mistake, run normally, at capture and in a replay, and with launches that block."""
+    shown = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("mistake", "run", "its user sees", "when", "line of the user's"):
-        table.add_column(name, overflow="fold")
+        shown.add_column(name, overflow="fold")
     for row in rows:
-        table.add_row(row["what"], row["how"], seen(row), row.get("when") or "", row.get("line") or "")
-    return table
+        line = (row.get("line") or "").removesuffix(MARK).rstrip()
+        cells = (row.get("what", row["mistake"]), row["how"], seen(row), row.get("when") or "", line)
+        shown.add_row(*(Text(cell) for cell in cells))
+    return shown
 
 
 def seen(row: dict[str, Any]) -> str:
     """An error, or what was printed, or that there is nothing to see."""
     if row.get("raised"):
-        return str(row["raised"])
+        return str(row["raised"]).removeprefix("AcceleratorError: CUDA error: ")
     if row["how"] == "capture":
         return "no error"
     lines = row.get("printed", "").splitlines()
-    said = f"{len(lines)} lines" if lines else "nothing"
-    return f"{said}; {row['result']}" if row.get("result") else said
+    said = [f"{len(lines)} lines"] if lines else []
+    bad = row.get("result") or ""
+    said += [bad] if bad and not bad.startswith("0 of") else []
+    return ", ".join(said) or "nothing"

@@ -9,7 +9,6 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
-from scenarios.loader import load_profile
 from sim.program.training import chunks, tensors
 
 GEMM = ("gemm", "nvjet", "cutlass", "xmma")
@@ -18,7 +17,9 @@ AFTER, BEFORE = ("splitkreduce", "splitk_reduce"), ("memset",)
 """Parts of the names of what one matrix product launches besides its own kernel, after and before it."""
 TENSORS = {"adamw": 36, "sgd": 64}
 """Tensors of one multi-tensor kernel, of four lists and of two (ATen/native/cuda/MultiTensorApply.cuh)."""
-HOW = "kernels as the profiler stamps them in replays, host phases from medians over steps of all widths"
+NARROW = 1024
+"""Up to this width the device is never what the host waits for."""
+HOW = "kernels as the profiler stamps them in replays, host phases from medians over narrow models"
 Launches = list[tuple[str, float]]
 """Short names and durations (ns) of kernels in order, what belongs to one product merged into it."""
 
@@ -136,16 +137,33 @@ def optimizer_lines(profiled: Sequence[dict[str, Any]], name: str) -> Iterator[s
     yield f"points = [{points}]"
 
 
-def host_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
-    """Host time of each phase: base and slope through the medians of all models of two depths.
+def paces(steps: Sequence[dict[str, Any]]) -> tuple[dict[str, float], list[float]]:
+    """What launches of the serving engine took in the median, and how much slower the host was at each row.
 
-    What the host does depends on neither width nor rows; that it drifts is why there are many.
+    Nothing and one pace where they were not timed.
+    """
+    seen = [row["in_process"] for row in steps if "in_process" in row]
+    if len(seen) < len(steps):
+        return {}, [1.0] * len(steps)
+    usual = {kind: float(median(one[kind] for one in seen)) for kind in seen[0]}
+    return usual, [median(one[kind] / ns for kind, ns in usual.items()) for one in seen]
+
+
+def host_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
+    """Host time of each phase: base and slope through the medians of narrow models of two depths.
+
+    What the host does depends on neither width nor rows, and what it takes drifts: each row's times are divided by the
+    host's pace at that moment.
     """
     few, many = (edge(row["layers"] for row in steps) for edge in (min, max))
+    usual, pace = paces(steps)
+    narrow = [(row, slow) for row, slow in zip(steps, pace, strict=True) if row["hidden"] <= NARROW]
 
     def at(layers: int, phase: str, optimizer: str | None = None) -> float:
-        rows = [row for row in steps if row["layers"] == layers]
-        times = [r["phases"][phase] for r in rows if optimizer in (None, r.get("optimizer", "adamw"))]
+        rows = [(row, slow) for row, slow in narrow if row["layers"] == layers]
+        times = [
+            row["phases"][phase] / slow for row, slow in rows if optimizer in (None, row.get("optimizer", "adamw"))
+        ]
         return float(median(times))
 
     def line(name: str, phase: str, optimizer: str | None = None) -> str:
@@ -156,25 +174,43 @@ def host_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
     for name in ("zero", "forward", "loss", "backward"):
         yield line(name, name if name == "zero" else f"{name} 0")
     later = median(
-        (ns - row["phases"]["backward 0"]) / row["layers"]
-        for row in steps
+        (ns - row["phases"]["backward 0"]) / row["layers"] / slow
+        for row, slow in narrow
         for phase, ns in row["phases"].items()
         if phase.startswith("backward ") and phase != "backward 0"
     )
     yield f'accumulate = {{ base = "0us", per_layer = "{max(0.0, later):.3f}us" }}'
     for name in TENSORS:
         yield line(name, "optimizer", name)
+    if usual:
+        yield from ("", "[reference]", *(f'{kind} = "{round(ns)}ns"' for kind, ns in usual.items()))
 
 
-def fitted(steps: dict[str, Any], profiled: dict[str, Any], gap: float, name: str) -> str:
-    """The costs as TOML; ``gap`` is what separates two kernels at least (ns)."""
+def graph_gap(steps: Sequence[dict[str, Any]], profiled: Sequence[dict[str, Any]]) -> float:
+    """What a captured step takes beyond its kernels, for each (ns): the median of what was timed and profiled."""
+    keys = ("hidden", "rows", "layers", "optimizer")
+    known = {tuple(row.get(key, "adamw") for key in keys): row["kernels"] for row in profiled}
+    found = []
+    for row in steps:
+        kernels = known.get(tuple(row.get(key, "adamw") for key in keys))
+        if kernels is None or row.get("accumulate", 1) > 1:
+            continue
+        ours = [kernel[-1] for name in ("forward 0", "loss 0", "backward 0", "optimizer") for kernel in kernels[name]]
+        found.append((1000 * median(row["graph-step"]["step_us"]) - sum(ours)) / len(ours))
+    return float(max(0.0, median(found)))
+
+
+def fitted(steps: dict[str, Any], profiled: dict[str, Any], name: str) -> str:
+    """The costs as TOML."""
     machine = steps["provenance"]
+    gap = graph_gap(steps["rows"], profiled["rows"])
     rows = [row for row in profiled["rows"] if row.get("optimizer", "adamw") == "adamw"]
     phases = {(row["hidden"], row["rows"]): per_configuration(row, gap) for row in rows}
     text = [
         "# Generated by gpu/training/fit.py from measurements: refit, do not edit.",
         f'name = "{name}"',
         f'source = "{machine["gpu"]}, driver {machine["driver"]}, torch {machine["torch"]}, {machine["date"]}: {HOW}"',
+        f'graph_gap = "{round(gap)}ns"',
     ]
     for phase in ("forward", "loss", "backward", "first", "accumulate"):
         text += [f"{phase} = [", *lines({size: found[phase] for size, found in phases.items()}), "]"]
@@ -184,12 +220,11 @@ def fitted(steps: dict[str, Any], profiled: dict[str, Any], gap: float, name: st
     return "\n".join(text) + "\n"
 
 
-def main(folder: Path, out: Path, profile: str) -> None:
-    """Fit what lies in a folder, with the gap that a profile gives kernels of a graph."""
+def main(folder: Path, out: Path) -> None:
+    """Fit what lies in a folder."""
     steps, profiled = (json.loads((folder / file).read_text()) for file in ("steps.json", "kernels.json"))
-    gap = load_profile(profile).constants.graph_gap.value
-    out.write_text(fitted(steps, profiled, gap, out.stem))
+    out.write_text(fitted(steps, profiled, out.stem))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3])
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 
+from gpu.calibration import in_process
 from gpu.calibration.provenance import cpu_model, smi
 from gpu.training.step import TrainingStep, captured
 
@@ -101,12 +102,20 @@ def provenance(device: str) -> dict[str, Any]:
     return found
 
 
+def engine_numbers() -> dict[str, int]:
+    """What launches of the serving engine take this host now (ns, by kind)."""
+    numbers = in_process.measure()
+    return {kind: numbers[kind] for kind in in_process.FORWARD}
+
+
 def main(path: Path, device: str, configs: list[dict[str, Any]]) -> None:
-    """Measure all configurations and keep each as soon as it is done."""
+    """Measure all configurations and keep each as soon as it is done, the host's pace beside each."""
     rows: list[dict[str, Any]] = []
     for config in configs:
         start = time.perf_counter()
         rows.append(measured(config, device))
+        if device == "cuda":
+            rows[-1]["in_process"] = engine_numbers()
         fresh = path.with_suffix(".new")
         fresh.write_text(json.dumps({"provenance": provenance(device), "rows": rows}, indent=1))
         fresh.replace(path)

@@ -99,11 +99,10 @@ def captured(step: TrainingStep, *, whole: bool) -> Callable[[], None]:
     graph = torch.cuda.CUDAGraph()
     with torch.cuda.graph(graph):
         step() if whole else step.gradients()
-    if whole:
-        return graph.replay  # type: ignore[no-any-return]
 
     def run() -> None:
         graph.replay()
-        step.update()
+        if not whole:
+            step.update()
 
-    return run
+    return run  # which keeps the step alive: a graph knows its tensors by address only

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from math import exp, log
+from statistics import median
 
 from scenarios.errors import Problem, ScenarioError
 from scenarios.training import Training, TrainingCosts, TrainingKernel
@@ -73,8 +74,12 @@ class TrainingLowering:
             yield from gradients
         yield from update
 
-    def host_costs(self, constants: Constants) -> HostCosts:
-        """What launching takes the host: a phase's time, shared evenly by its launches."""
+    def costs_on(self, constants: Constants, numbers: Mapping[str, int] | None = None) -> HostCosts:
+        """The constants with a captured step's gaps, and what launching takes: a phase's time, shared by its launches.
+
+        ``numbers`` are launches of the serving engine as they take the host at another time (ns, by kind): it is slower
+        in everything by what it is slower in these, in the median.
+        """
         layers, block = self._training.layers, self._block
         launches = {
             "forward": len(block["forward"]) * layers,
@@ -86,7 +91,11 @@ class TrainingLowering:
         each = {phase: self._host_ns(phase) // number for phase, number in launches.items()}
         call = min(constants.launch_call, *each.values())
         framework = {phase: ns - call for phase, ns in each.items()}
-        return HostCosts(replace(constants, launch_call=call), framework, scale=self._training.host.scale)
+        known = self._costs.reference
+        ratios = [numbers[kind] / ns for kind, ns in known.items() if kind in numbers] if numbers else []
+        scale = self._training.host.scale * (median(ratios) if ratios else 1.0)
+        known_gap = replace(constants, launch_call=call, graph_gap=self._costs.graph_gap)
+        return HostCosts(known_gap, framework, scale=scale)
 
     def _host_ns(self, phase: str) -> int:
         cost = self._costs.host[self._training.optimizer if phase == "optimizer" else phase]

@@ -55,7 +55,7 @@ def run_program(
     """
     program = loaded.scenario
     if isinstance(program, Training):
-        return run_training(loaded, mode, seed, machine)
+        return run_training(loaded, mode, seed, machine, numbers=numbers)
     assert isinstance(program, Program)
     costs = program_costs(loaded, numbers, profiled=profiled)
     priced = Priced(Durations(loaded.profile, program.kernels.scale), costs.entering)

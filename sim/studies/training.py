@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from scenarios.loader import LoadedScenario
 from scenarios.training import Training
 from sim.fast.machine import FastMachine
@@ -27,10 +29,15 @@ def run_training(
     mode: str,
     seed: int = 0,
     machine: MachineName = "auto",
+    *,
+    numbers: Mapping[str, int] | None = None,
 ) -> Timeline:
-    """Run one mode of a training scenario, all of its steps. Graphs have been launched before."""
+    """Run one mode of a training scenario, all of its steps. Graphs have been launched before.
+
+    ``numbers`` say how fast the host is at the moment, see ``TrainingLowering.costs_on``.
+    """
     lowering = lowering_of(loaded)
-    costs = lowering.host_costs(Constants.of(loaded.profile).in_steps)
+    costs = lowering.costs_on(Constants.of(loaded.profile).in_steps, numbers)
 
     def run(on: Machine | FastMachine) -> Timeline:
         return on.run({"main": lowering.loop(mode)}, warm=EXECUTABLES)

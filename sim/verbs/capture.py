@@ -19,7 +19,7 @@ examples:
   overlapsim capture my_model:step --on cuda
   overlapsim capture model.py:forward --input "float32[8,1024]" --input "int64[8]<32000"
   overlapsim capture train.py:make_step --build --inputs batch
-  overlapsim capture --suite                    # dropout, optimizers, streams, ...: what an H200 gave
+  overlapsim capture --suite                    # dropout, optimizers, streams, ...: what an H100 gave
   overlapsim capture --suite --on cuda --out capture.json
 
 FUNCTION is called with what the module's function inputs(seed, device) returns; other seeds must give other values of
@@ -40,7 +40,7 @@ def add(verbs: Verbs) -> None:
     )
     verb.add_argument("target", nargs="?", metavar="MODULE:FUNCTION", help="a module or .py file, and a function in it")
     verb.add_argument("--on", choices=("cpu", "cuda"), help="cuda: try it; cpu (the default): record it")
-    verb.add_argument("--suite", action="store_true", help="what an H200 gave for all that is said to be forbidden")
+    verb.add_argument("--suite", action="store_true", help="what an H100 gave for all that is said to be forbidden")
     verb.add_argument("--out", type=Path, metavar="FILE", help="with --suite --on: also write the results as JSON")
     inputs = verb.add_mutually_exclusive_group()
     inputs.add_argument(

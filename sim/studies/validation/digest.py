@@ -24,7 +24,7 @@ def run_digest(loaded: LoadedScenario) -> str:
     their defaults are left out, too, so that a field that is new here does not make old runs other runs.
     """
     scenario = loaded.scenario
-    left_out = {"title", "model", "hardware", "modes", "engine", "limits"}
+    left_out = {"title", "model", "hardware", "modes", "engine", "limits", "costs"}
     own: dict[str, Any] = scenario.model_dump(mode="json", exclude=left_out, exclude_defaults=True)
     if isinstance(scenario, Serving):
         engine, batch = loaded.engine, scenario.workload.batch

@@ -7,8 +7,9 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gpu.capture.attempt import attempt  # noqa: E402
-from gpu.capture.case import MARK, Case  # noqa: E402
+from gpu.capture.case import Case  # noqa: E402
 from gpu.capture.suite import CASES  # noqa: E402
+from gpu.capture.tables import MARK  # noqa: E402
 
 ON_CPU = {
     "mask": ("refused", "dynamic-shape"),

@@ -21,7 +21,7 @@ def both(name: str) -> tuple[Seen, Seen]:
 
 def test_a_case_runs_in_a_process_of_its_own() -> None:
     (row,) = try_cases("cpu", [case for case in CASES if case.name == "item"])
-    assert (row["name"], row["exit_code"], row["verdict"], row["right_line"]) == ("item", 0, "refused", True)
+    assert (row["case"], row["exit_code"], row["verdict"], row["right_line"]) == ("item", 0, "refused", True)
 
 
 def test_a_print_is_made_once_at_capture_and_never_in_a_replay(capfd: pytest.CaptureFixture[str]) -> None:
@@ -63,10 +63,40 @@ def test_the_shipped_results_have_every_case_and_right_lines(capsys: pytest.Capt
     results = json.loads(capsys.readouterr().out)
     assert [row["case"] for row in results["cases"]] == [case.name for case in CASES]
     assert {row["mistake"] for row in results["mistakes"]} == {mistake.name for mistake in MISTAKES}
-    assert results["provenance"]["gpu"] == "NVIDIA H200"
+    assert results["provenance"]["gpu"] == "NVIDIA H100 80GB HBM3"
     wrong = [row["case"] for row in results["cases"] if row["right_line"] is False]
     assert not wrong
     silent = [
         row["case"] for row in results["cases"] if row["verdict"] in ("refused", "frozen") and not row["findings"]
     ]
     assert not silent
+
+
+def test_what_the_readme_says_of_captures_is_what_was_measured() -> None:
+    verdicts = {row["case"]: row["verdict"] for row in json.loads(SHIPPED.read_text())["cases"]}
+    captured = {
+        "dropout",
+        "empty-tensor",
+        "clip",
+        "checkpoint",
+        "accumulate",
+        "adam-capturable",
+        "rate-as-tensor-fused",
+    }
+    refused = {"mask", "item", "branch-on-device", "cond", "pageable-copy", "adam", "rate-as-tensor"}
+    frozen = {"number-on-host", "host-counter", "rate-as-number", "branch-on-host", "rebound", "side-stream-unforked"}
+    for names, verdict in ((captured, "captured"), (refused, "refused"), (frozen, "frozen")):
+        assert {name for name in names if verdicts[name] != verdict} == set()
+
+
+def test_what_the_readme_says_of_mistakes_is_what_was_measured() -> None:
+    rows = {(row["mistake"], row["how"]): row for row in json.loads(SHIPPED.read_text())["mistakes"]}
+    for name in ("exception", "nan", "print"):
+        assert rows[name, "replay"]["raised"] is None
+        assert not rows[name, "replay"]["printed"]
+    assert rows["nan", "replay"]["result"] == "4 of 4 values not finite"
+    for how in ("eager", "replay"):
+        assert (rows["index", how]["when"], rows["index", how]["line"]) == ("synchronize", None)
+        assert "device-side assert" in rows["index", how]["raised"]
+    assert "table[index]" in rows["index", "eager, blocking"]["line"]
+    assert rows["index", "replay, blocking"]["line"] is None

@@ -71,7 +71,8 @@ def scenario(tmp_path: Path) -> Path:
     phases = "\n".join(f"{phase} = {kernel}" for phase in ("forward", "loss", "backward", "first", "accumulate"))
     hosts = "\n".join(f'{phase} = {{ base = "50us" }}' for phase in ("zero", "forward", "loss", "backward", "adamw"))
     (tmp_path / "costs.toml").write_text(
-        f'name = "test"\nsource = "made up"\n{phases}\n[optimizer.adamw]\ntensors = 36\npoints = [[1, "5us"]]\n'
+        f'name = "test"\nsource = "made up"\ngraph_gap = "200ns"\n{phases}\n'
+        f'[optimizer.adamw]\ntensors = 36\npoints = [[1, "5us"]]\n'
         f'[host]\n{hosts}\naccumulate = {{ base = "0us" }}\n'
     )
     path = tmp_path / "training.toml"

@@ -16,6 +16,7 @@ LONG, SHORT = "100us", "1us"
 COSTS = """\
 name = "test"
 source = "made up"
+graph_gap = "200ns"
 forward = [{{ name = "up", points = [[64, 16, "{ns}"], [64, 64, "{ns}"], [256, 16, "{ns}"], [256, 64, "{ns}"]] }}]
 loss = [{{ name = "mean", points = [[64, 16, "{ns}"], [64, 64, "{ns}"], [256, 16, "{ns}"], [256, 64, "{ns}"]] }}]
 backward = [
@@ -85,19 +86,30 @@ def test_a_captured_step_has_the_gaps_of_a_graph_inside_and_of_replays_or_a_stre
 ) -> None:
     constants = loaded(folder, LONG).profile.constants
     outside = constants.replay_gap.value if mode == "graph-step" else 2 * constants.stream_gap.value
-    gaps = (in_graph - 1) * constants.graph_gap.value + outside
+    gaps = (in_graph - 1) * 200 + outside
     assert a_step(folder, LONG, mode) == (3 * LAYERS + 2) * 100_000 + gaps
 
 
 def test_later_micro_batches_add_their_gradients(folder: Path) -> None:
     once, thrice = (a_step(folder, LONG, "graph-step", f"accumulate={n}") for n in (1, 3))
-    gap = loaded(folder, LONG).profile.constants.graph_gap.value
-    assert thrice - once == 2 * (3 * LAYERS + 1 + LAYERS) * (100_000 + gap)
+    assert thrice - once == 2 * (3 * LAYERS + 1 + LAYERS) * (100_000 + 200)
 
 
 def test_a_slower_host_scales_an_eager_step_and_leaves_a_captured_one(folder: Path) -> None:
     assert a_step(folder, SHORT, "eager", "host.scale=2") == 2 * a_step(folder, SHORT, "eager")
     assert a_step(folder, LONG, "graph-step", "host.scale=2") == a_step(folder, LONG, "graph-step")
+
+
+def test_a_host_that_launches_slower_at_the_moment_is_slower_in_all_phases(folder: Path) -> None:
+    loaded(folder, SHORT)
+    path = folder / "costs.toml"
+    path.write_text(path.read_text() + '[reference]\ngemm = "10us"\nnorm = "5us"\n')
+    one = load_scenario(folder / "scenario.toml", ["steps=50"])
+    usual, slow = (
+        program_metrics(run_program(one, "eager", numbers=numbers)).total_ns
+        for numbers in (None, {"gemm": 20_000, "norm": 10_000, "memcpy": 1})
+    )
+    assert slow == pytest.approx(2 * usual, rel=1e-3)
 
 
 def test_durations_are_exact_on_the_grid_and_powers_between() -> None:
