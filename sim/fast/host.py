@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ from sim.fast.cycle import Cycle, cycle_of
 from sim.fast.iterations import Item, Iterations
 from sim.fast.launch_queue import NEVER
 from sim.fast.plan import Plan, Planner
+from sim.fast.repeats import Repeats
 from sim.fast.segments import Filled
 from sim.fast.straight import Run, written
 from sim.program.frame import Frame
@@ -42,6 +44,8 @@ from sim.timeline.spans import Kind
 
 SHORTEST, LONGEST = 6, 256
 """Iterations that are worth composing, and that fit into memory."""
+FEW = 60
+"""Iterations that are run faster one by one than composed, where their spans are not asked for."""
 
 LONGEST_PAUSE = 256
 """Iterations run singly, at most, after compositions in vain: each vain one doubles the pause to the next."""
@@ -66,6 +70,9 @@ class HostThread:
         self._num_steps = 0
         self._iterations = Iterations()
         self._runs: dict[Frame, Run] = {}
+        self._frame: Frame | None = None
+        self._plan: Plan = ()
+        self._repeats = Repeats(caller)
         self._vain = self._pause = 0
         self.cycle: Cycle | None = None
         self.watching = False
@@ -89,13 +96,11 @@ class HostThread:
 
     def _receive(self, effect: Receive) -> Arrivals:
         repeated = self._iterations.begin(self._caller.now)
-        if effect.steady is not None and repeated is not None and self._decodes:
-            if self.watching:
+        if effect.steady is not None and self._decodes:
+            if repeated is not None and self.watching:
                 self.cycle = cycle_of(self._composed(repeated, 1))
-            elif self._pause:
-                self._pause -= 1
-            elif (tried := self._jump(effect.steady, repeated)) is not None:
-                self._vain = self._pause = 0 if tried else min(2 * self._vain or 1, LONGEST_PAUSE)
+            elif not self.watching:
+                self._hurry(effect.steady, repeated)
         arrival = self._source.next_arrival()
         if effect.block and arrival is None and not self._source.closed:
             raise RuntimeError("the host thread waits for ever for clients who wait for it")
@@ -200,7 +205,7 @@ class HostThread:
                 if run is None and not self._spans.kept and self._caller.jitter is None:
                     self._runs[frame] = written(self._caller, plan, len(ns))
             self._iterations.launched(plan, step)
-            self._phase = work
+            self._phase, self._frame, self._plan = work, frame, plan
             return step
         else:
             for stream, ops in self._lower(work):
@@ -223,6 +228,38 @@ class HostThread:
         times = self._framing.over(self._phase, contexts)
         return Composition(self._caller, items, list(self._iterations.steps), times)
 
+    def _hurry(self, steady: Steady, repeated: list[Item] | None) -> None:
+        """Run iterations ahead of the loop that do what it was seen to do: many composed, a few one by one."""
+        if repeated is not None:
+            if self._pause:
+                self._pause -= 1
+            elif (tried := self._jump(steady, repeated)) is not None:
+                self._vain = self._pause = 0 if tried else min(2 * self._vain or 1, LONGEST_PAUSE)
+                if tried:
+                    return
+        phase, framing = self._phase, self._framing
+        if self._spans.kept or phase is None or framing is None:
+            return
+        batch, plan = phase.batch, self._plan
+        items = self._repeats.seen((id(plan), batch.rows, self._iterations.in_flight), repeated)
+        run = self._runs.get(self._frame)
+        if items is None or run is None:
+            return
+        steps = steady.quiet_steps(self._source.next_stop())
+        if not steps:
+            return
+
+        def enqueue(ns: Sequence[int], step: Step) -> None:
+            if not run(ns, step):
+                self._enqueue(plan, Filled(ns), step)
+
+        arrival = self._source.next_arrival()
+        done = self._repeats.run(
+            items, batch, steps, arrival, self._iterations, partial(framing.at, phase), enqueue
+        )  # fmt: skip
+        self._num_steps += done
+        steady.advance(done)
+
     def _jump(self, steady: Steady, items: list[Item]) -> bool | None:
         """Run as many iterations at once as do what the last one did, one token further.
 
@@ -234,7 +271,7 @@ class HostThread:
         arrival = self._source.next_arrival()
         if arrival is not None:
             steps = min(steps, (arrival - caller.now) // max(1, iterations.period) + 2)
-        if steps < SHORTEST:
+        if steps < (SHORTEST if self._spans.kept else FEW):
             return None
         try:
             composed = self._composed(items, steps)

@@ -53,6 +53,12 @@ class Iterations:
         self.period = 0
         self._current: list[Item] | None = None
         self._before: list[Item] | None = None
+        self._waited: Step | None = None
+
+    @property
+    def in_flight(self) -> int:
+        """Steps launched after the last one that was waited for."""
+        return self.steps[-1].index - self._waited.index if self._waited is not None else len(self.steps)
 
     def begin(self, now: int) -> list[Item] | None:
         """A new iteration begins; returns what the last one did if the one before did the same.
@@ -83,6 +89,7 @@ class Iterations:
 
     def waited(self, step: Step, how: How, *, late: bool) -> None:
         """A step was waited for."""
+        self._waited = step
         if self._current is None:
             return
         for lag, other in enumerate(reversed(self.steps)):

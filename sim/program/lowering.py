@@ -38,6 +38,9 @@ class Framing(Protocol):
     def framed(self, phase: Phase) -> tuple[Frame, Sequence[int]]:
         """A phase's frame and the durations (ns) of the operations that fill it."""
 
+    def at(self, phase: Phase, context: int) -> Sequence[int]:
+        """The durations of a decode phase's operations if its rows attended to so many tokens."""
+
     def over(self, phase: Phase, contexts: Times) -> Times:
         """The durations of a decode phase's operations over each of these contexts, in columns."""
 
@@ -81,8 +84,13 @@ class TimerLowering:
         ns = round((self._model.step + self._model.per_row * phase.batch.rows) * self._scale)
         return self._frames[forward, "copy" in phase.parts], [ns] if forward else []
 
-    def over(self, phase: Phase, contexts: Times) -> Times:
+    def at(self, phase: Phase, context: int) -> Sequence[int]:
         """A timer takes as long over any context."""
+        del context
+        return self.framed(phase)[1]
+
+    def over(self, phase: Phase, contexts: Times) -> Times:
+        """A timer takes as long over all contexts."""
         _, times = self.framed(phase)
         return np.repeat(np.array(times, dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)
 
@@ -154,8 +162,12 @@ class TransformerLowering:
         prices = self._decoded(phase)
         return prices.frame, prices.at(phase.batch.decode_context)
 
+    def at(self, phase: Phase, context: int) -> list[int]:
+        """What the operations of a decode phase take if its rows attend to so many tokens."""
+        return self._decoded(phase).at(context)
+
     def over(self, phase: Phase, contexts: Times) -> Times:
-        """What the operations of a decode phase take if its rows attend to so many tokens, in columns."""
+        """The same for many contexts, in columns."""
         return self._decoded(phase).over(contexts)
 
     def _framed(self, phase: Phase, sized: _Sized) -> tuple[Frame, list[int]]:

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from serving_worlds import tiny, tiny_open
 
-from scenarios.loader import load_engine, load_model
+from scenarios.errors import ScenarioError
+from scenarios.loader import list_engines, load_engine, load_model
 from scenarios.model import TimerModel
 from sim.fast.host import HostThread
 from sim.serving.server import Server
@@ -127,6 +128,8 @@ def test_steps_are_run_at_once_from_the_depth_on_at_which_two_of_them_fit_into_t
     advance = Server.advance
     monkeypatch.setattr(Server, "advance", lambda self, steps: (jumps.append(steps), advance(self, steps))[1])
     compare(run, "overlap-eager")
+    jumps.clear()
+    replace(run, machine="fast").timeline("overlap-eager")
     assert bool(jumps) == at_once
 
 
@@ -141,4 +144,32 @@ def test_a_step_whose_plan_has_been_run_before_is_straight_code(mode: str, monke
     summary = replace(run, machine="fast").timeline(mode, spans=False)
     assert len(enqueued) < len(summary.deliveries) / 2
     assert len(enqueued) <= len(set(map(id, enqueued))) + 2  # a plan is first run on a device that nothing has used
+    assert summary.deliveries == replace(run, machine="reference").timeline(mode).deliveries
+
+
+@pytest.mark.parametrize("preset", list_engines())
+def test_every_engine_is_equal_where_steps_repeat_between_arrivals_and_ends(preset: str) -> None:
+    loaded = tiny(f"engine.preset={preset}", "workload.output_tokens=30")
+    closed = ServingRun.of(loaded)
+    arriving = closed.with_workload(batch=None, rate=400.0, requests=5, stop_share=0.4)
+    for run in (closed, arriving):
+        for mode in loaded.modes:
+            try:
+                compare(run, mode)
+            except ScenarioError as error:
+                assert "expected 'auto' or 'reference'" in str(error)  # noqa: PT017  several threads
+
+
+@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+def test_a_loop_is_not_asked_for_steps_that_it_has_been_seen_to_repeat(
+    mode: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Four requests, one after the other: the loop is asked for the first steps and the last of each."""
+    run = CLOSED.with_workload(batch=None, rate=2.0, requests=4, context=50, output_tokens=40, stop_share=0.0)
+    launched: list[object] = []
+    launch = HostThread._launch
+    monkeypatch.setattr(HostThread, "_launch", lambda self, effect: (launched.append(effect), launch(self, effect))[1])
+    summary = replace(run, machine="fast").timeline(mode, spans=False)
+    assert len(summary.deliveries) == 4 * 40
+    assert len(launched) < 40
     assert summary.deliveries == replace(run, machine="reference").timeline(mode).deliveries
