@@ -87,3 +87,24 @@ class DecodeCurve:
                 found[out] = roofline.many(*self._work(self._rows, contexts[out])) * (found[out] / edge)
         times: Times = np.maximum(1, np.rint(found * self._scale)).astype(np.int64)
         return times
+
+
+@dataclass(frozen=True)
+class PaddedCurve:
+    """Attention of a graph with ``padding`` rows, which attend to one token each, over what the other rows attend to.
+
+    Programs of padding rows end at once and leave their multiprocessors idle rather than to the others: rows take no
+    less than they do alone, and no less than as many tokens spread over all rows of the ``bucket``.
+    """
+
+    bucket: DecodeCurve
+    alone: DecodeCurve
+    padding: int
+
+    def ns(self, context: int) -> int:
+        """Nanoseconds over so many tokens of rows that are none of the padding."""
+        return max(self.bucket.ns(context + self.padding), self.alone.ns(context))
+
+    def many(self, contexts: Times) -> Times:
+        """``ns`` over many contexts at once."""
+        return np.maximum(self.bucket.many(contexts + self.padding), self.alone.many(contexts))

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
-from sim.program.decode_curve import DecodeCurve, Times
+from sim.program.decode_curve import DecodeCurve, PaddedCurve, Times
 from sim.program.durations import Durations
 from sim.program.frame import Frame
 
@@ -27,19 +27,18 @@ class DecodePrices:
 
     The first ``copies`` take the inputs of ``rows`` to the device and the ``moves`` after them put them into place:
     both follow the number of pages, which the inputs name. ``attention`` is the position of the attention kernel, if
-    there is one; its ``curve`` counts a token for each of the ``padding`` rows, too. ``rest`` holds all durations at
+    there is one, and ``curve`` prices it. ``rest`` holds all durations at
     some context, which those of the others do not follow.
     """
 
     def __init__(
         self, frame: Frame, rest: Sequence[int], durations: Durations, *,
-        rows: int, padding: int, copies: int, moves: int, attention: int | None, curve: DecodeCurve,
+        rows: int, copies: int, moves: int, attention: int | None, curve: DecodeCurve | PaddedCurve,
     ) -> None:  # fmt: skip
         self.frame = frame
         self._rest = list(rest)
         self._durations = durations
         self._rows = rows
-        self._padding = padding
         self._copies = copies
         self._changing = copies + moves
         self._attention = attention
@@ -55,7 +54,7 @@ class DecodePrices:
         found = self._rest.copy()
         found[: self._changing] = moved
         if self._attention is not None:
-            found[self._attention] = self._curve.ns(context + self._padding)
+            found[self._attention] = self._curve.ns(context)
         return found
 
     def over(self, contexts: Times) -> Times:
@@ -63,7 +62,7 @@ class DecodePrices:
         found = np.repeat(np.array(self._rest, dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)
         found[: self._changing] = self._over_pages(-(-contexts // PAGE))
         if self._attention is not None:
-            found[self._attention] = self._curve.many(contexts + self._padding)
+            found[self._attention] = self._curve.many(contexts)
         return found
 
     def _over_pages(self, pages: Times) -> Times:

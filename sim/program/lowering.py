@@ -189,8 +189,8 @@ class TransformerLowering:
             frame, times = self._framed(phase, sized)
             names = [op.name if isinstance(op, Kernel) else "" for op in sized.ops]
             prices = self._decodes[key] = DecodePrices(
-                frame, times, self._durations, rows=rows, padding=batch.padding,
-                copies=len(sized.inputs), moves=len(sized.resolve), curve=self._transformer.decode_curve(rows),
+                frame, times, self._durations, rows=rows, copies=len(sized.inputs),
+                moves=len(sized.resolve), curve=self._transformer.decode_curve(rows, batch.padding),
                 attention=names.index("decode_attention") if "decode_attention" in names else None,
             )  # fmt: skip
         return prices
@@ -212,7 +212,7 @@ class TransformerLowering:
             tokens = batch.pieces or batch.tokens
             work = Work(tokens, batch.rows, batch.decode_rows, batch.decode_context, prompts)
         else:
-            work = Work(rows, rows, rows=rows, context=batch.decode_context + batch.padding)
+            work = Work(rows, rows, rows=rows, context=batch.decode_context, padding=batch.padding)
         by_rows = self._by_rows.get((parts, rows, batch.rows))
         if by_rows is None:
             by_rows = self._by_rows[parts, rows, batch.rows] = (

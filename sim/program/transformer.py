@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from scenarios.model import ModelShape
-from sim.program.decode_curve import DecodeCurve
+from sim.program.decode_curve import DecodeCurve, PaddedCurve
 from sim.program.durations import Durations
 from sim.program.ops import Collective, Kernel
 from sim.program.prompts import Chunk
@@ -19,7 +19,8 @@ class Work:
     """What a forward pass computes.
 
     ``tokens`` new tokens go through the layers; ``sampled`` of them need logits. ``rows`` decode rows attend to
-    ``context`` tokens in all, the new ones included; ``prompts`` are pieces of prompts, tokens that lie in the cache
+    ``context`` tokens in all, the new ones included, save ``padding`` of them, which attend to one token each and are
+    not counted in it; ``prompts`` are pieces of prompts, tokens that lie in the cache
     and tokens that are computed, which attend to those and causally to themselves.
     """
 
@@ -28,6 +29,7 @@ class Work:
     rows: int = 0
     context: int = 0
     prompts: tuple[Chunk, ...] = ()
+    padding: int = 0
 
     @property
     def gathered(self) -> int:
@@ -146,18 +148,25 @@ class Transformer:
     def _heads(self) -> tuple[int, int, int]:
         return self.shape.heads, self.shape.kv_heads, self.shape.head_dim
 
-    def decode_attention(self, rows: int, context: int) -> Kernel:
-        """One query a row over so many tokens in all, over parts of every row's context."""
-        return self.durations.decode_attention(self._heads, rows, context, self._decode_work)
+    def decode_attention(self, rows: int, context: int, padding: int = 0) -> Kernel:
+        """One query a row over so many tokens in all, over parts of every row's context.
 
-    def decode_curve(self, rows: int) -> DecodeCurve:
-        """What decode attention of so many rows takes, as a function of their tokens."""
-        return self.durations.decode_curve(self._heads, rows, self._decode_work)
+        ``padding`` of the rows attend to a token each, which ``context`` leaves out.
+        """
+        kernel = self.durations.decode_attention(self._heads, rows, context + padding, self._decode_work)
+        return replace(kernel, ns=self.decode_curve(rows, padding).ns(context)) if padding else kernel
+
+    def decode_curve(self, rows: int, padding: int = 0) -> DecodeCurve | PaddedCurve:
+        """What decode attention of so many rows takes, as a function of the tokens of those that are no padding."""
+        curve = self.durations.decode_curve(self._heads, rows, self._decode_work)
+        if not padding:
+            return curve
+        return PaddedCurve(curve, self.durations.decode_curve(self._heads, rows - padding, self._decode_work), padding)
 
     def _attention(self, work: Work) -> Iterator[Kernel]:
         shape = self.shape
         if work.rows:
-            yield self.decode_attention(work.rows, work.context)
+            yield self.decode_attention(work.rows, work.context, work.padding)
             nbytes = 2 * work.rows * shape.q_size * shape.dtype_bytes
             yield self.durations.kernel(
                 "combine", "combine", "attention_combine", nbytes=nbytes, rows=work.rows, shape=(shape.q_size,)
