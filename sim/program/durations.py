@@ -54,14 +54,18 @@ class Durations:
         *,
         flops: int = 0,
         nbytes: int = 0,
+        weights: int = 0,
         rows: int = 0,
         shape: tuple[int, ...] = (),
     ) -> Kernel:
-        """A kernel of a profile's ``kind`` that does this work; ``rows`` and ``shape`` find a measured table."""
+        """A kernel of a profile's ``kind`` that does this work; ``rows`` and ``shape`` find a measured table.
+
+        ``weights`` are those of the ``nbytes`` that are moved once, however many rows there are.
+        """
         key = (name, call, kind, flops, nbytes, rows, shape)
         kernel = self._known.get(key)
         if kernel is None:
-            ns = max(1, round(self._ns(kind, flops, nbytes, rows, shape) * self._scale))
+            ns = max(1, round(self._ns(kind, flops, nbytes, weights, rows, shape) * self._scale))
             kernel = self._known[key] = Kernel(name, call, ns, self._kinds[kind].sm, flops, nbytes)
         return kernel
 
@@ -134,15 +138,15 @@ class Durations:
             "Memcpy DtoD", "copy", round(interpolate(self._copies.d2d.points, nbytes) * self._scale), 1.0, 0, 2 * nbytes
         )
 
-    def _ns(self, kind: str, flops: int, nbytes: int, rows: int, shape: tuple[int, ...]) -> float:
+    def _ns(self, kind: str, flops: int, nbytes: int, weights: int, rows: int, shape: tuple[int, ...]) -> float:
         points, roofline = self._tables.get((kind, shape)), self._rooflines[kind]
         if not points or not rows:
             return roofline.ns(flops, nbytes)
         first, last = points[0], points[-1]
         if first[0] <= rows <= last[0]:
             return interpolate(points, rows)
-        # Work is taken to be linear in the rows beyond the table, which the roofline's ratio expresses.
+        # Beyond the table time goes as the roofline: work is linear in the rows, but weights are read once.
         edge_rows, edge_ns = first if rows < first[0] else last
         here = roofline.ns(flops, nbytes)
-        there = roofline.ns(flops * edge_rows // rows, nbytes * edge_rows // rows)
+        there = roofline.ns(flops * edge_rows // rows, weights + (nbytes - weights) * edge_rows // rows)
         return edge_ns * here / there

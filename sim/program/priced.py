@@ -25,8 +25,10 @@ class Priced:
         match op:
             case recipe.Matmul():
                 flops, nbytes = 2 * op.m * op.n * op.k, 2 * (op.m * op.k + op.k * op.n + op.m * op.n)
-                name = kernel_name(op)
-                return durations.kernel(name, "gemm", "gemm", flops=flops, nbytes=nbytes, rows=op.m, shape=(op.n, op.k))
+                return durations.kernel(
+                    kernel_name(op), "gemm", "gemm", flops=flops, nbytes=nbytes, weights=2 * op.k * op.n, rows=op.m,
+                    shape=(op.n, op.k),
+                )  # fmt: skip
             case recipe.Add():
                 return durations.kernel(kernel_name(op), "elementwise", "elementwise", nbytes=3 * 4 * op.elements)
             case recipe.Sleep():

@@ -113,8 +113,11 @@ class Transformer:
 
     def _gemm(self, name: str, rows: int, n: int, k: int, call: str = "gemm") -> Kernel:
         rows = -(-rows // self.tile) * self.tile
-        nbytes = (n * k + rows * (n + k)) * self.shape.dtype_bytes
-        return self.durations.kernel(name, call, "gemm", flops=2 * rows * n * k, nbytes=nbytes, rows=rows, shape=(n, k))
+        weights, width = n * k * self.shape.dtype_bytes, (n + k) * self.shape.dtype_bytes
+        return self.durations.kernel(
+            name, call, "gemm", flops=2 * rows * n * k, nbytes=weights + rows * width, weights=weights, rows=rows,
+            shape=(n, k),
+        )  # fmt: skip
 
     def _elementwise(self, rows: int, width: int, name: str, *, reads: int, call: str = "elementwise") -> Kernel:
         nbytes = (reads + 1) * rows * width * self.shape.dtype_bytes

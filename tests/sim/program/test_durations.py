@@ -208,3 +208,16 @@ def test_many_copies_and_moves_take_what_each_takes(sizes: list[int], scale: flo
 @given(tables(), st.lists(st.floats(0.5, 20_000), min_size=1, max_size=20))
 def test_many_sizes_are_interpolated_as_each_is(points: Points, sizes: list[float]) -> None:
     assert interpolate_many(points, np.array(sizes)).tolist() == [interpolate(points, size) for size in sizes]
+
+
+@given(st.integers(1, 1_000))
+def test_below_the_table_a_product_still_reads_all_its_weights(rows: int) -> None:
+    """One row of many is no thousandth of a thousand: the weights are read once for either."""
+    durations = Durations(profile(((1_000, 500_000),)))
+    n, k = SHAPE
+    weights = 2 * n * k
+    nbytes = weights + 2 * rows * (n + k)
+    found = durations.kernel("mm", "gemm", "gemm", nbytes=nbytes, weights=weights, rows=rows, shape=SHAPE).ns
+    whole = 1_000 + (weights + 2 * 1_000 * (n + k)) / 100
+    assert found == pytest.approx(500_000 * (1_000 + nbytes / 100) / whole, abs=2 + 500_000 / whole)
+    assert found >= 500_000 * (1_000 + weights / 100) / whole - 2 - 500_000 / whole
