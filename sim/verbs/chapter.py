@@ -34,6 +34,11 @@ def add(verbs: Verbs) -> None:
         verbs, "chapter", "check a textbook chapter on graphs and overlap, claim by claim", chapter, EXAMPLES
     )
     verb.add_argument("claims", nargs="*", metavar="CLAIM", help="only these (default: all; --names lists them)")
+    verb.add_argument(
+        "--profile",
+        metavar="NAME",
+        help="the card that is predicted (default: the scenarios'); others are shown beside",
+    )
     verb.add_argument("--names", action="store_true", help="list the claims' names and leave")
     verb.add_argument("--shown", action="store_true", help="print what some claims have to show in lines")
     verb.add_argument("--write", type=Path, metavar="FOLDER", help="write the guide and its pictures into a folder")
@@ -45,9 +50,8 @@ def chapter(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from scenarios.errors import Problem, ScenarioError, nearest
-    from sim.studies.chapter.claim import Outcome
     from sim.studies.chapter.claims import CLAIMS
-    from sim.studies.chapter.lab import Lab
+    from sim.studies.chapter.outcomes import labs_of, outcomes_of
     from sim.studies.chapter.report import print_outcomes
     from sim.studies.report import Printer
 
@@ -63,11 +67,11 @@ def chapter(arguments: argparse.Namespace) -> int:
             print("\n".join(f"{claim.name}  {claim.says}" for claim in CLAIMS))
         return DONE
     with Console(stderr=True).status("chapter") as status:
-        lab = Lab(lambda what: status.update(f"chapter: {what}"))
+        labs = labs_of(arguments.profile, lambda what: status.update(f"chapter: {what}"))
         wanted = [claim for claim in CLAIMS if not arguments.claims or claim.name in arguments.claims]
-        outcomes = [Outcome(claim, claim.look(lab)) for claim in wanted]
+        outcomes = outcomes_of(wanted, labs)
         if arguments.write is not None:
-            _write(arguments.write, lab, outcomes)
+            _write(arguments.write, labs[0], outcomes)
     with reader_may_leave():
         if arguments.json:
             import json

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 from scenarios.model import ModelShape
 
-BYTES_A_NODE = 1560
+BYTES_A_NODE = 3350
 """Device memory of an instantiated graph, a kernel node.
 
-Measured on an H200 (driver 580.159, torch 2.11, 2026-11-23; ``mem_bytes`` of
-``gpu/results/nvidia-h200/2026-11-23/micro.json``): the device had 6 MiB less after 21 captures of 4,032 nodes in all,
-besides one workspace of 32 MiB that cuBLAS took. It is handed out in pieces of 2 MiB, so that of few graphs nothing
-may be seen. Engines whose allocators or libraries take more a graph have their own figure.
+Measured on an H100 (driver 580.159, torch 2.11, 2026-11-26; the first ``captures`` of
+``gpu/results/nvidia-h100/chapter.json``): the device had 20 MiB less after capturing and first replaying 35 graphs of
+179 kernels each. It is handed out in pieces of 2 MiB, and what a process has given back is used again, so that later
+captures show less. Engines whose allocators or libraries take more a graph have their own figure.
 """
 
 

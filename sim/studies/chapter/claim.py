@@ -28,8 +28,8 @@ class Verdict(Enum):
 class Finding:
     """A claim's prediction in words and numbers, the measurement beside it ("" where there is none) and the verdict.
 
-    ``numbers`` holds what the words are made of, in the units that their names end with. ``error`` is how far the
-    prediction is off at most, as a share, where the same things were measured. ``shown`` are lines for
+    ``numbers`` holds what the words are made of, in the units that their names end with. ``errors`` are how
+    far predictions are off, as shares, where the same things were measured. ``shown`` are lines for
     the guide, more than fits a table.
     """
 
@@ -38,27 +38,32 @@ class Finding:
     because: str
     measured: str = ""
     numbers: Mapping[str, float] = field(default_factory=dict)
-    error: float | None = None
+    errors: tuple[float, ...] = ()
     shown: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What the chapter says under one of its headings, a command that shows it, and how it is looked into."""
+    """What the chapter says under one of its headings, a command that shows it, and how it is looked into.
+
+    ``measured`` claims are about runs of the suite ``chapter``.
+    """
 
     name: str
     section: str
     says: str
     command: str
     look: Callable[[Lab], Finding]
+    measured: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A claim and its finding."""
+    """A claim and its finding, and by their names what was found of it on other cards that measured it."""
 
     claim: Claim
     finding: Finding
+    elsewhere: Mapping[str, Finding] = field(default_factory=dict)
 
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -70,8 +75,16 @@ class Outcome:
             "command": self.claim.command,
             "predicted": found.predicted,
             "measured": found.measured or None,
-            "error": None if found.error is None else round(found.error, 4),
+            "errors": [round(error, 4) for error in found.errors],
             "verdict": found.verdict.value,
             "because": found.because,
             "numbers": dict(found.numbers),
+            "elsewhere": {
+                card: {
+                    "predicted": one.predicted,
+                    "measured": one.measured,
+                    "errors": [round(e, 4) for e in one.errors],
+                }
+                for card, one in self.elsewhere.items()
+            },
         }

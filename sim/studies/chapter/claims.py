@@ -2,7 +2,15 @@
 
 from __future__ import annotations
 
-from sim.studies.chapter import exercises, graphs, overhead, overlap
+from sim.studies.chapter import exercises, graphs, limits, overhead, overlap, takeaways
 from sim.studies.chapter.claim import Claim
 
-CLAIMS: tuple[Claim, ...] = (*overhead.CLAIMS, *graphs.CLAIMS, *overlap.CLAIMS, *exercises.CLAIMS)
+CLAIMS: tuple[Claim, ...] = (
+    *overhead.CLAIMS,
+    *graphs.CLAIMS,
+    *overlap.CLAIMS,
+    *exercises.CLAIMS[:-1],
+    *takeaways.CLAIMS,
+    *exercises.CLAIMS[-1:],  # the hierarchy of speeds comes after the takeaways
+    *limits.CLAIMS,
+)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from statistics import median
 
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab, models_by_size
@@ -85,8 +86,17 @@ def gain_split(run: ServingRun) -> GainSplit:
 def _record_once(lab: Lab) -> Finding:
     costs = {m: graph_cost(lab.run("decode-llama-3.1-8b", f"model={m}", *SHORT)) for m in models_by_size()}
     told = {m: f"{c.replays} replays ({time(c.capture / 1000)} to capture)" for m, c in costs.items()}
+    measured, errors = {}, []
+    for model, cost in costs.items():
+        captures = lab.captures("decode-llama-3.1-8b", f"model={model}")
+        if captures is not None:
+            ns = median(captures.capture_ns)
+            measured[model] = time(ns / 1000)
+            errors.append(abs(cost.capture / ns - 1))
     return Finding(
         predicted=f"a graph at 16 rows has paid for its capture and first replay after: {listed(told)}",
+        measured=f"to capture one: {listed(measured)}" if measured else "",
+        errors=tuple(errors),
         verdict=Verdict.of([c.replays is not None and c.replays < 1000 for c in costs.values()]),
         because="capturing calls every operation once and makes a node of it; requests decode hundreds of steps",
         numbers={f"{m}_replays": float(c.replays or 0) for m, c in costs.items()},
@@ -127,6 +137,7 @@ CLAIMS = (
     Claim(
         "record-once", SECTION, "Recorded once, a graph is played many times",
         "overlapsim breakdown decode-llama-3.1-8b --set engine.modes=serial-eager,serial-graph", _record_once,
+        measured=True,
     ),
     Claim(
         "one-launch", SECTION, "One launch replaces many",

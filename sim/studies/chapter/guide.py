@@ -7,13 +7,14 @@ from itertools import groupby
 
 from sim.studies.chapter.claim import Outcome
 from sim.studies.chapter.pictures import PICTURES
-from sim.studies.chapter.report import measured_words, tally
+from sim.studies.chapter.report import tally, with_errors
 
 INTRODUCTION = """\
 A textbook chapter on advanced scheduling and CUDA graphs makes claims, gives two scripts and three exercises. Here each
-is a command that runs on any machine, with what it predicts for an H200, what an H200 measured where it was, and a
-verdict that follows from these numbers. `overlapsim chapter` computes all of it; `overlapsim chapter --write FOLDER`
-wrote this page, and a test compares the two. On a GPU of your own: `overlapsim validate chapter --on cuda`."""
+is a command that runs on any machine, with what it predicts for an H200, what was measured on one, and a verdict that
+follows from these numbers; where another card measured the same, it stands beside what its own profile predicts.
+`overlapsim chapter` computes all of it; `overlapsim chapter --write FOLDER` wrote this page, and a test compares the
+two. On a GPU of your own: `overlapsim validate chapter --on cuda`."""
 
 
 def guide(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> str:
@@ -47,5 +48,7 @@ def _claim(outcome: Outcome, printed: Callable[[str], str]) -> Iterator[str]:
     if claim.name in PICTURES:
         yield f"![{claim.says}]({claim.name}.png)\n"
     yield f"*Predicted*: {found.predicted}.\n"
-    yield f"*Measured*: {measured_words(outcome)}.\n" if found.measured else "*Measured*: not yet.\n"
+    yield f"*Measured*: {with_errors(found)}.\n" if found.measured else "*Measured*: not on this card.\n"
+    for card, other in outcome.elsewhere.items():
+        yield f"*On an {card}*: predicted with its profile, {other.predicted}. Measured: {with_errors(other)}.\n"
     yield f"*Verdict*: **{found.verdict.value}**: {found.because}.\n"

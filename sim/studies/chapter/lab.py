@@ -6,25 +6,38 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from scenarios.loader import LoadedScenario, list_models, load_model, load_scenario
+from scenarios.loader import LoadedScenario, list_models, load_model, load_profile, load_scenario
+from scenarios.scenario import Hardware
 from sim.studies.results import Results, predict_modes
 from sim.studies.serving import ServingRun
-from sim.studies.validation.shipped import MeasuredScenario, measured_scenario
+from sim.studies.validation.results_file import Captures
+from sim.studies.validation.shipped import MeasuredScenario, measured_captures, measured_scenario
 
 Key = tuple[str, ...]
+DEFAULT = Hardware().profile
 
 
 @dataclass
 class Lab:
-    """Runs scenarios in virtual time, on any machine; ``progress`` is told which."""
+    """Runs scenarios in virtual time, on any machine; ``progress`` is told which.
+
+    ``profile`` is the card that is predicted, whose measurements stand beside.
+    """
 
     progress: Callable[[str], None] = lambda _: None
+    profile: str = DEFAULT
     _results: dict[Key, Results] = field(default_factory=dict)
     _measured: dict[Key, MeasuredScenario | None] = field(default_factory=dict)
 
     def load(self, scenario: str, *overrides: str) -> LoadedScenario:
-        """A scenario with overrides as after ``--set``."""
-        return load_scenario(scenario, overrides)
+        """A scenario with overrides as after ``--set``, on the lab's card."""
+        card = () if self.profile == DEFAULT else (f"hardware.profile={self.profile}",)
+        return load_scenario(scenario, (*overrides, *card))
+
+    @property
+    def card(self) -> str:
+        """The name of the card that is predicted."""
+        return load_profile(self.profile).provenance.gpu
 
     def results(self, scenario: str, *overrides: str) -> Results:
         """All modes of a scenario, simulated."""
@@ -41,6 +54,10 @@ class Lab:
     def run(self, scenario: str, *overrides: str) -> ServingRun:
         """A serving scenario with all that can be changed of it."""
         return ServingRun.of(self.load(scenario, *overrides))
+
+    def captures(self, scenario: str, *overrides: str) -> Captures | None:
+        """What capturing graphs of the scenario's model took."""
+        return measured_captures(self.load(scenario, *overrides))
 
     def measured(self, scenario: str, *overrides: str) -> MeasuredScenario | None:
         """What the shipped results hold of exactly this run, None where it was not measured."""

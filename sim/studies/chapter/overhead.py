@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
 from scenarios.loader import list_engines
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab, models_by_size
-from sim.studies.chapter.words import listed
+from sim.studies.chapter.words import beside, listed
 from sim.studies.step_prices import StepParts, StepPrices
 from sim.studies.table import time
 from sim.timeline.metrics import HOST_PARTS
@@ -13,6 +15,9 @@ from sim.timeline.metrics import HOST_PARTS
 PROBLEM, HOW_BAD = "The scheduling overhead problem", "How bad is it?"
 LARGEST = 512
 CONTEXT = 512
+WORK = ("schedule", "prepare", "process")
+SERVED = ("workload.batch=16", "engine.modes=naive,serial-eager,serial-graph,overlap-eager,overlap-graph")
+"""As the chapter's suite has it."""
 SHORT = ("workload.context=512", "workload.output_tokens=24")
 
 
@@ -47,19 +52,24 @@ def crossover(lab: Lab, model: str, engine: str) -> int:
     return low
 
 
+def _parts(found: Mapping[str, float], parts: Sequence[str]) -> str:
+    return listed({part: time(found[part]) for part in parts})
+
+
 def _device_waits(lab: Lab) -> Finding:
-    modes = lab.modes("scheduling-overhead", *SHORT)
-    serial = modes["serial-graph"]
-    host = serial["host"]
-    parts = {part: host[part] for part in ("schedule", "prepare", "process")}
+    serial = lab.modes("scheduling-overhead", *SERVED)["serial-graph"]
+    measured = lab.measured("scheduling-overhead", *SERVED)
     waited = serial["exposed_host_us"] / serial["step_us"]
+    words, errors = beside({"serial-graph": serial["step_us"]}, measured)
+    host = measured.modes["serial-graph"].host_us if measured else {}
     return Finding(
-        predicted=f"of a {time(serial['step_us'])} step with graphs, "
-        f"{listed({p: time(us) for p, us in parts.items()})}, "
-        f"and the GPU idles {time(serial['exposed_host_us'])} ({waited:.1%}) for its host",
+        predicted=f"of a {time(serial['step_us'])} step with graphs, {_parts(serial['host'], WORK)}, and the GPU idles "
+        f"{time(serial['exposed_host_us'])} ({waited:.1%}) for its host",
+        measured=f"{words}: {_parts(host, WORK)}" if host else "",
+        errors=errors,
         verdict=Verdict.of([waited > 0.01]),
         because="schedule, prepare and process pass while the device has nothing to do",
-        numbers={"exposed_us": serial["exposed_host_us"], "step_us": serial["step_us"], **parts},
+        numbers={"exposed_us": serial["exposed_host_us"], "step_us": serial["step_us"]},
     )
 
 
@@ -123,15 +133,18 @@ def _twenty_to_fifty(lab: Lab) -> Finding:
 
 
 def _five_steps(lab: Lab) -> Finding:
-    modes = lab.modes("scheduling-overhead", *SHORT)
+    modes, measured = lab.modes("scheduling-overhead", *SERVED), lab.measured("scheduling-overhead", *SERVED)
     serial, overlap = modes["serial-graph"], modes["overlap-graph"]
-    told = {
-        mode: listed({part: time(found["host"][part]) for part in HOST_PARTS[:-1]})
-        for mode, found in (("one after the other", serial), ("overlapped", overlap))
-    }
+    diagrams = {"serial-graph": "one after the other", "overlap-graph": "overlapped"}
+    told = {name: _parts(modes[mode]["host"], HOST_PARTS[:-1]) for mode, name in diagrams.items()}
+    seen = {}
+    if measured is not None:
+        seen = {name: _parts(measured.modes[mode].host_us, HOST_PARTS[:-1]) for mode, name in diagrams.items()}
     gain = serial["step_us"] / overlap["step_us"]
     return Finding(
         predicted="; ".join(f"{name}: {words}" for name, words in told.items()) + f"; {gain:.2f}x",
+        measured="; ".join(f"{name}: {words}" for name, words in seen.items()),
+        errors=beside({mode: modes[mode]["step_us"] for mode in diagrams}, measured)[1],
         verdict=Verdict.of([overlap["exposed_host_us"] < 0.01 * overlap["step_us"], gain > 1.01]),
         because="under overlap what was work before the wait becomes a shorter wait",
         numbers={"gain": gain, "serial_us": serial["step_us"], "overlap_us": overlap["step_us"]},
@@ -141,11 +154,12 @@ def _five_steps(lab: Lab) -> Finding:
 CLAIMS = (
     Claim(
         "device-waits", PROBLEM, "Scheduling, preparing and processing run on the CPU while the GPU waits",
-        "overlapsim breakdown scheduling-overhead --set engine.modes=serial-graph", _device_waits,
+        "overlapsim breakdown scheduling-overhead --set engine.modes=serial-graph", _device_waits, measured=True,
     ),
     Claim(
         "five-steps", PROBLEM, "The server's five steps, one after the other and overlapped",
         "overlapsim breakdown scheduling-overhead --set engine.modes=serial-graph,overlap-graph", _five_steps,
+        measured=True,
     ),
     Claim(
         "small-batches", PROBLEM, "For small decode batches the CPU's work exceeds the GPU's",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sim.studies.bars import Bar, draw_bars, draw_breakdown
 from sim.studies.breakdown import Breakdown
-from sim.studies.chapter.exercises import BATCHES, SIZES, hierarchy
+from sim.studies.chapter.exercises import BATCHES, SIZES, hierarchy, measured_hierarchy
 from sim.studies.chapter.graphs import REASONS, gain_split
 from sim.studies.chapter.graphs import SHORT as EAGER_AND_GRAPH
 from sim.studies.chapter.lab import Lab, models_by_size
@@ -53,10 +53,11 @@ def _reasons(lab: Lab, path: Path) -> None:
 
 def _hierarchy(lab: Lab, path: Path) -> None:
     bars = []
-    for engine in ("lean", "pytorch"):
-        for technique, us in hierarchy(lab, "decode-llama-3.1-8b", f"engine.preset={engine}").items():
-            bars.append(Bar(f"{engine}: {technique}", {"overhead": us}))
-    title = "Overhead of a decode step of Llama 3.1 8B by technique"
+    for scenario, engine in (("decode-llama-3.1-8b", "lean"), ("decode-llama-3.1-8b", "pytorch")):
+        marks = measured_hierarchy(lab, scenario) if engine == "lean" else {}
+        for technique, us in hierarchy(lab, scenario, f"engine.preset={engine}").items():
+            bars.append(Bar(f"{engine}: {technique}", {"overhead": us}, marks.get(technique)))
+    title = f"Overhead of a decode step of Llama 3.1 8B by technique, {lab.card}"
     draw_bars(path, bars, TECHNIQUE_COLOURS, title, unit="us a step that are no device work", logarithmic=True)
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from sim.studies.chapter.claim import Outcome, Verdict
+from sim.studies.chapter.claim import Finding, Outcome, Verdict
 
 STYLES = {Verdict.HOLDS: "green", Verdict.IN_PART: "yellow", Verdict.FAILS: "red"}
 
@@ -34,11 +34,17 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
 
 
 def measured_words(outcome: Outcome) -> str:
-    """The measurement, and how far the prediction is off."""
-    found = outcome.finding
-    if not found.measured:
-        return "-"
-    return found.measured + (f" (predictions within {found.error:.0%})" if found.error is not None else "")
+    """What each card measured, and how far predictions with its profile are off."""
+    cards = {"": outcome.finding, **outcome.elsewhere}
+    return "\n".join(f"{card}{': ' if card else ''}{with_errors(f)}" for card, f in cards.items() if f.measured) or "-"
+
+
+def with_errors(found: Finding) -> str:
+    """A measurement, and how far predictions of it are off."""
+    if not found.errors:
+        return found.measured
+    mean, most = sum(found.errors) / len(found.errors), max(found.errors)
+    return f"{found.measured} (predictions off by {mean:.1%} in the mean, {most:.1%} at most)"
 
 
 def tally(outcomes: Iterable[Outcome]) -> str:

@@ -22,10 +22,10 @@ def span(values: Iterable[float], unit: str = "x", digits: int = 2) -> str:
     return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
-def beside(predicted: Mapping[str, float], measured: MeasuredScenario | None) -> tuple[str, float | None]:
-    """What was measured of some modes (predictions in microseconds), and the largest error; "" where nothing was."""
+def beside(predicted: Mapping[str, float], measured: MeasuredScenario | None) -> tuple[str, tuple[float, ...]]:
+    """What was measured of some modes (predictions in microseconds), and the errors; "" where nothing was."""
     found = {mode: measured.modes[mode].us for mode in predicted if measured and mode in measured.modes}
     if not found:
-        return "", None
+        return "", ()
     told = listed({mode: time(us) for mode, us in found.items()})
-    return told, max(abs(predicted[mode] / us - 1) for mode, us in found.items())
+    return told, tuple(abs(predicted[mode] / us - 1) for mode, us in found.items())

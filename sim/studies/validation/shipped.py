@@ -10,7 +10,7 @@ from pathlib import Path
 from scenarios.loader import LoadedScenario
 from scenarios.shelf import SUITES
 from sim.studies.validation.digest import run_digest
-from sim.studies.validation.results_file import read_results
+from sim.studies.validation.results_file import Captures, read_results
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +58,13 @@ def measured_scenario(loaded: LoadedScenario) -> MeasuredScenario | None:
             source = f"measured on {told.get('gpu')}, {told.get('date')} (overlapsim validate {path.stem})"
             return MeasuredScenario(modes, source)
     return None
+
+
+def measured_captures(loaded: LoadedScenario) -> Captures | None:
+    """What capturing the most graphs of this scenario's model took on the profile's machine, None if not measured."""
+    name = getattr(loaded.model, "name", None)
+    found = [c for path in _paths(loaded.profile.name) for c in read_results(path).captures if c.model == name]
+    return max(found, key=lambda captures: len(captures.rows), default=None)
 
 
 def _paths(profile: str) -> Iterator[Path]:
