@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from scenarios.errors import Refusal
 from scenarios.overlap import Overlap, OverlapOverride
-from scenarios.table import Count, Duration, NonEmpty, Table
+from scenarios.table import Count, Duration, NonEmpty, Share, Table
 
 Grain = Literal["engine", "pytorch"]
 FutureMap = Literal["ring", "request-slot"]
@@ -31,6 +31,7 @@ Buckets = Annotated[NonEmpty[Count], AfterValidator(_strictly_increasing)]
 """Batch sizes for which a graph is captured."""
 
 PolicyName = Annotated[str, Field(pattern=r"^\w+(\.\w+)*:\w+$", description="module:Class, such as mine:Patient")]
+KvReservation = Literal["longest", "grow"]
 MemoryShare = Annotated[float, Field(gt=0, le=1)]
 
 
@@ -84,7 +85,9 @@ class EnginePreset(Table):
     function "module:name" in its place. `max_batch` bounds the requests in work (a closed batch runs whole),
     `token_budget` the new tokens of a step that computes prompts, which `chunked_prefill` cuts to it. The KV cache has
     `kv_blocks` blocks; None takes what the weights leave of `memory_share` of the device's memory, 0.9 being vLLM's
-    default for what an engine plans with.
+    default for what an engine plans with. `kv_reservation` gives a request the blocks of its longest output when it is
+    admitted, or lets it grow block by block: then `watermark` of all blocks stay free at an admission (0.01 being
+    vLLM's), and when none are left whoever was admitted last computes its prompt again.
     """
 
     name: str
@@ -110,6 +113,8 @@ class EnginePreset(Table):
     policy: PolicyName | None = None
     max_batch: Count = 256
     token_budget: Count = 8192
+    kv_reservation: KvReservation = "longest"
+    watermark: Share = 0.01
     kv_blocks: Count | None = None
     memory_share: MemoryShare = 0.9
     buckets: Buckets
@@ -179,6 +184,8 @@ class EngineOverrides(Table):
     policy: PolicyName | None = None
     max_batch: Count | None = None
     token_budget: Count | None = None
+    kv_reservation: KvReservation | None = None
+    watermark: Share | None = None
     kv_blocks: Count | None = None
     memory_share: MemoryShare | None = None
 

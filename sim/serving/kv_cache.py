@@ -6,8 +6,8 @@ from __future__ import annotations
 class KVCache:
     """Blocks of ``block_tokens`` tokens, handed out whole and returned whole.
 
-    A request's blocks for its prompt and its longest possible output are reserved when it is admitted, so a running
-    request never runs out and none is preempted. That admits fewer requests than allocating as contexts grow.
+    Who reserves how many, and when, is the scheduler's business: all that a request can ever need, or one by one as its
+    context grows.
     """
 
     def __init__(self, num_blocks: int, block_tokens: int = 16) -> None:
@@ -54,6 +54,18 @@ class KVCache:
         self._untouched += fresh
         self._tables[request] = table
         return table
+
+    def grow(self, request: int) -> None:
+        """Hand one more block to a request; ``ValueError`` when none is free, ``KeyError`` when it holds none yet."""
+        if not self.num_free:
+            raise ValueError(f"request {request} needs a block, 0 are free")
+        self._tables[request].append(self._take())
+
+    def _take(self) -> int:
+        if self._returned:
+            return self._returned.pop()
+        self._untouched += 1
+        return self._untouched - 1
 
     def table(self, request: int) -> list[int]:
         """The blocks of a request, in the order of its tokens."""

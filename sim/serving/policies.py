@@ -6,7 +6,7 @@ budget, so a policy cannot corrupt a run.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -69,6 +69,34 @@ class Policy(Protocol):
 
     def __call__(self, queues: Queues, budget: Budget) -> Plan:
         """The next step; an empty plan waits for a result that is in flight."""
+
+
+def admitted(plan: Plan, queues: Queues, budget: Budget, decode_rows: int) -> list[Request]:
+    """The requests of a plan that are to get blocks; raises ``PolicyError`` for a plan that breaks the budget."""
+    begun = {request.id for request in queues.partial}
+    fresh = [request for request, _ in plan.prompts if request.id not in begun]
+    tokens = sum(count for _, count in plan.prompts)
+    over = tokens + decode_rows > budget.tokens and (budget.chunked or len(plan.prompts) > 1)
+    if len(fresh) > budget.rows or over:
+        raise PolicyError(
+            f"the policy chose {len(plan.prompts)} prompts of {tokens} tokens, {len(fresh)} of them new, beside "
+            f"{decode_rows} decode rows, the budget is {budget}"
+        )
+    if len({request.id for request, _ in plan.prompts}) < len(plan.prompts):
+        raise not_waiting(request for request, _ in plan.prompts)
+    for request, count in plan.prompts:
+        left = queues.left(request)
+        if not (1 if budget.chunked else max(1, left)) <= count <= left:
+            raise PolicyError(f"the policy chose {count} tokens of request {request.id}, which has {left} left")
+    need = sum(map(queues.blocks, fresh))
+    if need > budget.blocks:
+        raise PolicyError(f"the policy chose requests that need {need} blocks, the budget is {budget}")
+    return fresh
+
+
+def not_waiting(requests: Iterable[Request]) -> PolicyError:
+    """What is raised for a plan that names others than those who wait."""
+    return PolicyError(f"the policy chose requests {[r.id for r in requests]}: not all of them wait")
 
 
 def prefill_first(queues: Queues, budget: Budget) -> Plan:

@@ -8,26 +8,29 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import ceil
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget, Plan, Policy, PolicyError, prefill_first
+from sim.serving.policies import Budget, Plan, Policy, PolicyError, admitted, prefill_first
 from sim.serving.request import Reason, Request
-from sim.serving.waiting import ArrivalOrder, Waiting, not_waiting
+from sim.serving.waiting import ArrivalOrder, Waiting
 
 
 @dataclass(eq=False, slots=True)
 class _Row:
     """A request that holds KV blocks.
 
-    ``done`` of the ``prompt`` tokens that it computes before it decodes are scheduled. ``before`` counts its tokens
-    when it joined; it computes one more in each decode batch whose counter lies in ``joined + 1 .. left`` (``left``
-    follows the scheduler's counter while it runs).
+    ``done`` of the ``prompt`` tokens that it computes before it decodes are scheduled; they include the tokens it had
+    ``received`` when it lost its blocks. ``before`` counts its tokens when it joined; it computes one more in each
+    decode batch whose counter lies in ``joined + 1 .. left`` (``left`` follows the scheduler's counter while it runs).
+    ``finished`` rows are dead: their request has ended, or has lost its blocks.
     """
 
     request: Request
     prompt: int
+    received: int = 0
     done: int = 0
     before: int = 0
     joined: int = 0
@@ -44,6 +47,12 @@ class Scheduler:
     than the steps that may be in flight. ``max_rows`` bounds the requests that hold blocks,
     ``token_budget`` the new tokens of a step that computes prompts. A prompt is computed whole unless ``chunked``.
     ``waiting`` holds those who wait, in the order in which ``policy`` sees them.
+
+    A request gets the blocks of its prompt and of the longest output when it is admitted, so that it never runs out;
+    or, if they ``grow``, those of its prompt, and another whenever its context fills one. Admission then leaves a share
+    of all blocks free, the ``watermark``. When there are none left for all decode rows, whoever was admitted last loses
+    its blocks and goes back to the front of the queue; it computes its prompt again, with the tokens it had received.
+    A token in flight is needed for that and may end a request, so results are waited for first.
     """
 
     def __init__(
@@ -57,6 +66,8 @@ class Scheduler:
         chunked: bool = False,
         foresee_length: bool = True,
         late_rows: int = 1,
+        grow: bool = False,
+        watermark: float = 0.0,
     ) -> None:
         if max_rows < 1 or token_budget < 1:
             raise ValueError(
@@ -69,6 +80,8 @@ class Scheduler:
         self.chunked = chunked
         self.foresee_length = foresee_length
         self.late_rows = late_rows
+        self.grow = grow
+        self.watermark = ceil(watermark * kv.num_blocks)
         self.waiting: Waiting = ArrivalOrder() if waiting is None else waiting
         self.in_flight: deque[Batch] = deque()
         self._rows: dict[int, _Row] = {}
@@ -78,6 +91,9 @@ class Scheduler:
         self._admitted: list[Request] = []
         self._joined: list[_Row] = []
         self._ends: dict[int, list[_Row]] = {}
+        self._grows: dict[int, list[_Row]] = {}
+        self._received: dict[int, int] = {}
+        self._preempted: list[Request] = []
         self._counter = 0
         self._context = 0
         self._index = 0
@@ -103,7 +119,7 @@ class Scheduler:
         row = self._rows.get(request.id)
         if row is not None:
             return row.prompt - row.done
-        return 0 if request.computed else request.context
+        return self._prompt(request) if request.id in self._received or not request.computed else 0
 
     def cached(self, request: Request) -> int:
         """Tokens of a waiting prompt that need not be computed: no prompt is shared."""
@@ -111,18 +127,25 @@ class Scheduler:
         return 0
 
     def blocks(self, request: Request) -> int:
-        """Blocks reserved when a request is admitted: for prompt, longest output and its late rows."""
-        return self.kv.blocks_for(self._reserved(request))
+        """Blocks that a request gets when it is admitted: for its prompt and a token, or for all it can ever need."""
+        return self.kv.blocks_for(self._prompt(request) + 1 if self.grow else self._most(request))
 
-    def _reserved(self, request: Request) -> int:
+    def _most(self, request: Request) -> int:
+        """Tokens of KV cache that a request can need: prompt, longest output and its late rows."""
         return request.context + request.max_tokens + self.late_rows
+
+    def _prompt(self, request: Request) -> int:
+        """Tokens that a waiting request has in its cache when it decodes: its prompt, and what it had received."""
+        received = self._received.get(request.id)
+        # one that was computed elsewhere has read, but not yet stored, the token it began with
+        return request.context + (0 if received is None else received + request.computed)
 
     def add(self, requests: tuple[Request, ...]) -> None:
         """Queue arrivals; raises ``ValueError`` for one that can never fit into the KV cache."""
         for request in requests:
-            if self.blocks(request) > self.kv.num_blocks:
+            if self.kv.blocks_for(self._most(request)) > self.kv.num_blocks:
                 raise ValueError(
-                    f"request {request.id} needs {self._reserved(request)} tokens of KV cache, "
+                    f"request {request.id} needs {self._most(request)} tokens of KV cache, "
                     f"which holds {self.kv.num_blocks * self.kv.block_tokens}"
                 )
             self.waiting.add(request, self.left(request))
@@ -139,8 +162,14 @@ class Scheduler:
             if self.waiting or self._partial:
                 plan = self.policy(self, self._budget)
         decode = plan.decode and bool(self._running)
+        if decode and self._shortage > 0:
+            if self.in_flight:
+                return None
+            self._preempt()
+            plan = self.policy(self, replace(self._budget, rows=0, blocks=0)) if self._partial else Plan()
+            decode = plan.decode and bool(self._running)
         if plan.prompts:
-            self.waiting.take(self._fresh(plan, len(self._running) if decode else 0))
+            self.waiting.take(admitted(plan, self, self._budget, len(self._running) if decode else 0))
         elif not decode:
             if admit and not self.idle and not self.in_flight:
                 raise PolicyError(f"the policy chose nothing and nothing is in flight, the budget is {self._budget}")
@@ -188,6 +217,8 @@ class Scheduler:
             return 0
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
         quiet = min(self._ends, default=0) - self._counter - 1
+        if self._grows:
+            quiet = min(quiet, min(self._grows) - self._counter - 1)
         return max(0, quiet if stop is None else min(quiet, stop - oldest))
 
     def advance(self, steps: int) -> None:
@@ -204,17 +235,47 @@ class Scheduler:
 
     def _admit_computed(self) -> None:
         while self.waiting and self.waiting[0].computed and len(self._running) + len(self._partial) < self.max_rows:
-            if self.blocks(self.waiting[0]) > self.kv.num_free:
-                return
             request = self.waiting[0]
+            if request.id in self._received or self.blocks(request) > self._budget.blocks:
+                return
             self.waiting.take((request,))
             self._join(self._admit(request))
 
     def _admit(self, request: Request) -> _Row:
-        self.kv.allocate(request.id, self._reserved(request))
+        prompt = self._prompt(request)
+        self.kv.allocate(request.id, prompt + 1 if self.grow else self._most(request))
         self._admitted.append(request)
-        row = self._rows[request.id] = _Row(request, request.context)
+        row = self._rows[request.id] = _Row(request, prompt, self._received.pop(request.id, 0))
         return row
+
+    @property
+    def _shortage(self) -> int:
+        """Blocks that the next decode batch needs beyond those that are free."""
+        return self._growth - self.kv.num_free
+
+    @property
+    def _growth(self) -> int:
+        """Blocks that the rows of the next decode batch fill."""
+        running = self._running
+        return sum(running.get(row.request.id) is row for row in self._grows.get(self._counter + 1, ()))
+
+    def _preempt(self) -> None:
+        """Take the blocks of those admitted last until there are enough for the others; nothing is in flight."""
+        back: list[Request] = []
+        while self._shortage > 0:
+            row = next(reversed(self._rows.values()))
+            request = row.request
+            running = request.id in self._running
+            self._received[request.id] = row.before + self._counter - row.joined if running else row.received
+            row.finished = True
+            self._leave(row)
+            self._partial.pop(request.id, None)
+            self.kv.free(request.id)
+            del self._rows[request.id]
+            back.append(request)
+        back.reverse()
+        self.waiting.put_back(back, [self.left(request) for request in back])
+        self._preempted += back
 
     def _join(self, row: _Row) -> None:
         """Add a row to the decode batch from the next one on."""
@@ -225,6 +286,9 @@ class Scheduler:
         self._members = None
         self._context += row.prompt + 1
         self._ends.setdefault(self._counter + remaining, []).append(row)
+        if self.grow:
+            room = len(self.kv.table(row.request.id)) * self.kv.block_tokens - row.prompt
+            self._grows.setdefault(self._counter + room + 1, []).append(row)
 
     def _leave(self, row: _Row) -> None:
         """Take a row out of the decode batches that are still to be scheduled."""
@@ -236,30 +300,10 @@ class Scheduler:
     @property
     def _budget(self) -> Budget:
         rows = self.max_rows - len(self._running) - len(self._partial)
-        return Budget(self.token_budget, rows, self.kv.num_free, self.kv.block_tokens, self.chunked)
-
-    def _fresh(self, plan: Plan, decode_rows: int) -> list[Request]:
-        """The requests of a plan that are to be admitted; raises ``PolicyError`` for a plan that breaks its budget."""
-        budget = self._budget
-        fresh = [request for request, _ in plan.prompts if request.id not in self._partial]
-        tokens = sum(count for _, count in plan.prompts)
-        over = tokens + decode_rows > budget.tokens and (self.chunked or len(plan.prompts) > 1)
-        if len(fresh) > budget.rows or over:
-            raise PolicyError(
-                f"the policy chose {len(plan.prompts)} prompts of {tokens} tokens, {len(fresh)} of them new, beside "
-                f"{decode_rows} decode rows, the budget is {budget}"
-            )
-        ids = {request.id for request, _ in plan.prompts}
-        if len(ids) < len(plan.prompts) or any(r.computed or r.id in self._rows for r in fresh):
-            raise not_waiting([request for request, _ in plan.prompts])
-        for request, count in plan.prompts:
-            left = self.left(request)
-            if not (1 if self.chunked else left) <= count <= left:
-                raise PolicyError(f"the policy chose {count} tokens of request {request.id}, which has {left} left")
-        need = sum(map(self.blocks, fresh))
-        if need > budget.blocks:
-            raise PolicyError(f"the policy chose requests that need {need} blocks, the budget is {budget}")
-        return fresh
+        free = self.kv.num_free
+        if self.grow and self._rows:  # whoever is alone may have everything
+            free = max(0, free - self._growth - self.watermark)
+        return Budget(self.token_budget, rows, free, self.kv.block_tokens, self.chunked)
 
     def _build(self, plan: Plan, *, decode: bool) -> Batch:
         members: tuple[Request, ...] = ()
@@ -271,6 +315,7 @@ class Scheduler:
             if self._members is None:
                 self._members = tuple(row.request for row in self._running.values())
             members, context = self._members, self._context
+            self._extend()
             ending = [row for row in self._ends.pop(self._counter, ()) if not row.finished]
             # a row can stop between its prefill and its first decode batch
             joined = tuple(row.request for row in self._joined if not row.finished)
@@ -285,13 +330,21 @@ class Scheduler:
         batch = Batch(
             self._index, phase, len(members) + len(chunks), len(members) + sum(c.tokens for c in chunks), context,
             (*members, *(c.request for c in chunks)) if chunks else members, joined, tuple(finishing), chunks,
-            counter=self._counter if decode else 0, admitted=tuple(self._admitted),
+            counter=self._counter if decode else 0, admitted=tuple(self._admitted), preempted=tuple(self._preempted),
             kv_blocks=self.kv.num_blocks - self.kv.num_free,
         )  # fmt: skip
-        self._admitted = []
+        self._admitted, self._preempted = [], []
         self._index += 1
         self.in_flight.append(batch)
         return batch
+
+    def _extend(self) -> None:
+        """Hand blocks to the rows that have filled theirs."""
+        growing = [r for r in self._grows.pop(self._counter, ()) if self._running.get(r.request.id) is r]
+        for row in growing:
+            self.kv.grow(row.request.id)
+        if growing:
+            self._grows.setdefault(self._counter + self.kv.block_tokens, []).extend(growing)
 
     def _chunk(self, request: Request, count: int, finishing: list[Request]) -> Chunk:
         """Compute so many tokens more of a prompt; at its end the row joins those who decode."""
@@ -302,9 +355,9 @@ class Scheduler:
             self._partial[request.id] = row
             return Chunk(request, start, count, 0)
         self._partial.pop(request.id, None)
-        row.before = 1
+        row.before = row.received + 1
         row.joined = row.left = self._counter
-        if request.max_tokens > 1:
+        if request.max_tokens > row.before:
             self._join(row)
         else:
             finishing.append(request)

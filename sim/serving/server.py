@@ -63,6 +63,8 @@ class Server:
         if self.slots is None:
             return
         if isinstance(self.slots, RequestSlots):
+            for request in batch.preempted:
+                self.slots.release(request.id)
             batch.slots = self._owned(batch, self.slots)
             return
         batch.slots = self.slots.reserve(batch.index, batch.rows)

@@ -21,6 +21,8 @@ class RequestSource:
         self._stops = dict(stops or {})
         self._next = 0
         self._due: list[tuple[int, int]] = []
+        self._falls: dict[int, int] = {}
+        self._before: dict[int, int] = {}
 
     def spaced(self, interval: int) -> RequestSource:
         """The same requests, one every ``interval`` nanoseconds."""
@@ -55,18 +57,29 @@ class RequestSource:
 
         A request decodes in every decode batch from the one it joined, so its stop falls due at a known counter.
         """
-        stopped = [c.request.id for c in batch.prompts if c.output == 1 and self._stops.get(c.request.id) == 1]
+        for request in batch.preempted:
+            self._falls.pop(request.id, None)
+        stopped = []
+        for chunk in batch.prompts:
+            if chunk.output and self._stops.get(chunk.request.id) == chunk.output:
+                stopped.append(chunk.request.id)
+            if chunk.output:
+                self._before[chunk.request.id] = chunk.output
         for request in batch.joined:
             stop = self._stops.get(request.id)
-            already = 0 if request.computed else 1
-            if stop is not None and already < stop <= request.max_tokens:
-                heappush(self._due, (batch.counter + stop - already - 1, request.id))
-        while self._due and self._due[0][0] <= batch.counter:
+            before = self._before.pop(request.id, 0)
+            if stop is not None and before < stop <= request.max_tokens:
+                self._falls[request.id] = batch.counter + stop - before - 1
+                heappush(self._due, (self._falls[request.id], request.id))
+        while (due := self.next_stop()) is not None and due <= batch.counter:
             stopped.append(heappop(self._due)[1])
+            del self._falls[stopped[-1]]
         return tuple(stopped)
 
     def next_stop(self) -> int | None:
         """Number of the decode batch in which the next request stops, among those that have been asked about."""
+        while self._due and self._falls.get(self._due[0][1]) != self._due[0][0]:
+            heappop(self._due)  # of a request that has lost its blocks
         return self._due[0][0] if self._due else None
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Collection, Iterator, Sequence
 from typing import overload
 
-from sim.serving.policies import PolicyError
+from sim.serving.policies import not_waiting
 from sim.serving.request import Request
 
 
@@ -111,11 +111,6 @@ class ShortestFirst(Waiting):
         if isinstance(at, slice):
             return [self._known[number][0] for _, _, number in self._order[at]]
         return self._known[self._order[at][2]][0]
-
-
-def not_waiting(requests: Collection[Request]) -> PolicyError:
-    """What is raised for a plan that names others than those who wait."""
-    return PolicyError(f"the policy chose requests {[r.id for r in requests]}: not all of them wait")
 
 
 ORDERINGS: dict[str, type[Waiting]] = {"fcfs": ArrivalOrder, "shortest-first": ShortestFirst}

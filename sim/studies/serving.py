@@ -257,6 +257,8 @@ class ServingRun:
             chunked=engine.chunked_prefill,
             foresee_length=not engine.late_stop_length,
             late_rows=self._late_rows,
+            grow=engine.kv_reservation == "grow",
+            watermark=engine.watermark,
         )
         slots: SlotRing | RequestSlots | None = None
         if mode.startswith("overlap"):

@@ -32,7 +32,7 @@ MODEL_KINDS = ("tiny", "with query and key norms", "with a bias")
 
 
 def tokens(
-    sets: tuple[str, ...], mode: str, device: str, *, capture: bool = True, **shape: Any
+    sets: tuple[str, ...], mode: str, device: str, *, capture: bool = True, preempted: bool = False, **shape: Any
 ) -> dict[int, list[int]]:
     """What each request received; without ``capture`` graph modes run padded to their buckets, eagerly."""
     from gpu.engine.build import TorchRun
@@ -44,6 +44,7 @@ def tokens(
     torch_run.capture = capture
     timeline = torch_run.run(mode)
     assert torch_run.inputs is not None
+    assert (sum(d.preempted for d in timeline.deliveries) > 0) == preempted
     return {s.request: torch_run.inputs.sampled[s.request][: s.tokens] for s in timeline.served}
 
 
@@ -68,6 +69,15 @@ def test_prompts_in_pieces_and_beside_decode_rows_give_the_tokens_of_whole_ones(
     for mode in modes:
         assert tokens(sets, mode, "cpu", qk_norm=True) == expected
     assert tokens((*sets, "engine.future_map=request-slot"), "overlap-graph", "cpu", qk_norm=True) == expected
+
+
+@pytest.mark.parametrize("chunks", [(), MIXED_CHUNKS[-4:]], ids=["whole", "chunks"])
+def test_requests_that_lose_their_blocks_compute_the_tokens_they_would_have(chunks: tuple[str, ...]) -> None:
+    long = (*OPEN, "workload.output_tokens=40", "workload.stop_share=0.0", "workload.requests=5")
+    expected = tokens(long, "serial-eager", "cpu", qk_norm=True)
+    for mode in MODES[::3]:
+        pressed = (*long, "engine.kv_reservation=grow", "engine.kv_blocks=7", *chunks)
+        assert tokens(pressed, mode, "cpu", preempted=True, qk_norm=True) == expected
 
 
 @pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])

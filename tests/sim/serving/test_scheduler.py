@@ -219,6 +219,50 @@ def test_a_full_cache_makes_the_next_request_wait() -> None:
     assert ids(scheduled(scheduler).members) == [1]
 
 
+def test_blocks_grow_with_contexts_and_whoever_came_last_gives_way() -> None:
+    old, new = Request(0, context=6, max_tokens=9), Request(1, context=6, max_tokens=9)
+    scheduler = world(old, new, num_blocks=5, grow=True)
+    scheduled(scheduler)  # two blocks each: 6 tokens and the next two
+    assert scheduler.kv.num_free == 1
+    scheduled(scheduler)
+    scheduled(scheduler)  # the eighth tokens
+    assert scheduler.schedule() is None  # both need a third block, one is free, and results in flight may free some
+    for _ in range(3):
+        processed(scheduler)
+    batch = scheduled(scheduler)
+    assert (ids(batch.preempted), ids(batch.members), batch.kv_blocks) == ([1], [0], 3)
+    assert (ids(list(scheduler.waiting)), scheduler.left(new)) == ([1], 6 + 3)
+    while not batch.prompts:
+        processed(scheduler)
+        batch = scheduled(scheduler)
+    assert batch.prompts == (Chunk(new, 0, 9, 4),)
+    while not scheduler.idle:
+        outputs = processed(scheduler)
+        if not scheduler.in_flight:
+            scheduler.schedule()
+    assert outputs.finished == ((new, 9, Reason.LENGTH),)
+    assert scheduler.kv.num_free == 5
+
+
+def test_a_watermark_of_blocks_stays_free_when_somebody_is_admitted() -> None:
+    requests = [Request(i, context=6, max_tokens=9) for i in range(4)]
+    for watermark, admitted in ((0.0, [0, 1, 2, 3]), (0.2, [0, 1, 2])):
+        scheduler = world(Request(9, context=3, max_tokens=9), num_blocks=9 + 1, grow=True, watermark=watermark)
+        scheduled(scheduler)
+        scheduler.add(tuple(requests))
+        assert ids(scheduled(scheduler).admitted) == admitted
+
+
+def test_a_computed_request_that_lost_its_blocks_computes_all_it_had() -> None:
+    old, new = (Request(i, context=7, max_tokens=5, computed=True) for i in range(2))
+    scheduler = world(old, new, num_blocks=4, grow=True)
+    scheduled(scheduler)
+    processed(scheduler)
+    batch = scheduled(scheduler)
+    assert (ids(batch.preempted), ids(batch.members)) == ([1], [0])
+    assert scheduler.left(new) == 7 + 1 + 1  # its context, the token it began with, and the one it received
+
+
 def test_a_computed_request_waits_for_the_cache_and_for_a_row() -> None:
     requests = [Request(i, 5, max_tokens=2, computed=True) for i in range(2)]
     for scheduler in (world(*requests, num_blocks=3), world(*requests, max_rows=1)):
@@ -278,7 +322,7 @@ def whole(*requests: Request) -> Plan:
         ),
         (lambda queues: whole(*[queues.waiting[0]] * 2), r"^the policy chose requests \[0, 0\]: not all of them wait"),
         (lambda _: whole(Request(99, 4, 4)), r"^the policy chose requests \[99\]: not all of them wait"),
-        (lambda queues: whole(queues.waiting[4]), r"^the policy chose requests \[4\]: not all of them wait"),
+        (lambda queues: whole(queues.waiting[4]), r"^the policy chose 4 tokens of request 4, which has 0 left$"),
         (lambda queues: whole(queues.waiting[1], queues.waiting[3]), r"requests that need 6 blocks, the budget is"),
         (lambda queues: Plan(((queues.waiting[0], 3),)), r"^the policy chose 3 tokens of request 0, which has 4 left$"),
         (lambda _: Plan(decode=True), r"^the policy chose nothing and nothing is in flight, the budget is "),

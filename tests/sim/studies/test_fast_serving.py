@@ -54,6 +54,8 @@ def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
             "batching": draw(st.sampled_from(("prefill-first", "decode-first", "mixed"))),
             "chunked_prefill": draw(st.booleans()),
             "ordering": draw(st.sampled_from(("fcfs", "shortest-first"))),
+            "kv_reservation": draw(st.sampled_from(("longest", "grow"))),
+            "kv_blocks": None if "batch" in workload else draw(st.sampled_from((None, 16, 30))),
             "max_batch": draw(st.integers(1, 9)),
             "token_budget": draw(st.sampled_from((9, 40, 300, 8192))),
         }
