@@ -22,7 +22,7 @@ def resampled(replications: int) -> npt.NDArray[np.int64]:
 def interval(values: Sequence[float]) -> tuple[float, float]:
     """The percentile bootstrap's interval of a mean over replications (Efron and Tibshirani, 1993, chapter 13).
 
-    Of few replications it is too narrow: of five by about a quarter.
+    Of few replications it is too narrow: of five 1.75 standard errors to each side, where Student's t has 2.78.
     """
     return _ends(np.asarray(values, dtype=np.float64)[resampled(len(values))].mean(axis=1))
 

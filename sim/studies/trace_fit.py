@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from scenarios.errors import ScenarioError
 from scenarios.units import format_duration, parse_duration
 from scenarios.workload import Workload
 from sim.studies.trace import read_trace
@@ -160,8 +161,8 @@ def _toml(value: object) -> str:
     return f'"{value}"' if isinstance(value, str) else f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def main() -> None:
-    """Print the scenario file of a trace."""
+def main() -> int:
+    """Print the scenario file of a trace; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m sim.studies.trace_fit", description="fit a workload to a trace")
     parser.add_argument("file", type=Path, help="a .csv or .jsonl file as 'workload.trace' takes it")
     parser.add_argument("--every", default="60s", metavar="TIME", help="a piece of the histogram (default 60s)")
@@ -169,9 +170,14 @@ def main() -> None:
     parser.add_argument("--model", default="llama-3.1-8b")
     parser.add_argument("--source", required=True, help="where the trace comes from, and its licence")
     given = parser.parse_args()
-    every = parse_duration(given.every)
-    sys.stdout.write(scenario_file(Requests.of_trace(given.file), every, given.title, given.model, given.source))
+    try:
+        requests, every = Requests.of_trace(given.file), parse_duration(given.every)
+    except (ScenarioError, OSError, ValueError) as error:
+        print(error, file=sys.stderr)  # noqa: T201  a script that says what is wrong
+        return 2
+    sys.stdout.write(scenario_file(requests, every, given.title, given.model, given.source))
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    raise SystemExit(main())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,7 @@ def print_capacities(console: Console, found: Mapping[str, Capacity], target: fl
         cells = ["-", "0/s", "-"]
         if low:
             held, draws = one.at(low).num_holding(one.slo), len(one.at(low).draws)
-            cells = [f"{low:.3g}/s", f"{high:.3g}/s", f"{held} of {draws}"]
+            cells = [f"{low:.3g}/s", "-" if high == inf else f"{high:.3g}/s", f"{held} of {draws}"]
         if target is not None:
             cells.append(_gpus(one, target))
         shown.add_row(mode, *cells)
@@ -74,7 +75,7 @@ def as_json(found: Mapping[str, Capacity], target: float | None) -> dict[str, An
     return {
         mode: {
             "sustained_per_s": one.bracket.low,
-            "fails_at_per_s": one.bracket.high,
+            "fails_at_per_s": None if one.bracket.high == inf else one.bracket.high,
             "gpus": one.gpus(target) if target is not None else None,
             "reason": one.reason,
             "requests_needed": one.too_short,

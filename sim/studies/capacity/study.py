@@ -68,17 +68,22 @@ class Capacity:
         """GPUs of as many equal fleets as carry a rate, each its share: enough, and perhaps enough; None: never."""
         if not self.bracket.low:
             return None
-        enough, perhaps = (self.gpus_each * ceil(target / rate) for rate in (self.bracket.low, self.bracket.high))
-        return enough, perhaps
+        enough, perhaps = (max(1, ceil(target / rate)) for rate in (self.bracket.low, self.bracket.high))
+        return self.gpus_each * enough, self.gpus_each * perhaps
 
     @property
     def reason(self) -> str:
-        """What gives way first above the bracket, in words, or at rate zero where nothing is sustained."""
-        point = self.alone if not self.bracket.low else self.at(self.bracket.high)
+        """What gives way first above the bracket, or, where nothing is sustained, at the lowest rate there is."""
+        if self.bracket.high == float("inf"):
+            return "nothing gives way: so few requests never fill the server"
+        point = self.at(self.bracket.high) if self.points else self.alone
         if point.numbers["saturated"]:
             return "requests queue up without end"
         found = ", ".join(f"{b.name} {point.numbers[b.key] / 1000:,.4g} ms" for b in point.broken(self.slo))
-        return f"{found} at {point.rate:,.4g}/s" if point.rate else f"{found} for a request that is served alone"
+        if not point.rate:
+            return f"{found} for a request that is served alone"
+        together = "" if self.bracket.low else ", where those that arrive at one instant still do"
+        return f"{found} at {point.rate:,.4g}/s{together}"
 
     @property
     def too_short(self) -> int | None:

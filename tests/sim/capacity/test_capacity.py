@@ -111,6 +111,24 @@ def test_a_short_run_is_told_how_long_it_should_have_been() -> None:
     assert few.too_short > 10
 
 
+def test_one_request_never_fills_a_server() -> None:
+    found = study("ttft_p99<1s", *TIMER, "workload.rate=1/s", "workload.requests=1").of("serial-eager")
+    assert found.bracket.high == float("inf")
+    assert found.reason == "nothing gives way: so few requests never fill the server"
+    assert found.gpus(5) == (1, 1)
+
+
+def test_requests_of_a_trace_that_arrive_together_do_so_at_any_rate(tmp_path: Path) -> None:
+    rows = "".join(f"2023-11-16 18:00:{second:02d},5,1\n" for second in (0, 0, 0, 5, 5, 5))
+    (tmp_path / "a.csv").write_text(f"TIMESTAMP,ContextTokens,GeneratedTokens\n{rows}")
+    slo = "queue_p50<10ms"  # one at a time in 16 ms, of which 4 schedule: the second of three waits for 20
+    found = study(slo, "engine.max_batch=1", f"workload.trace={tmp_path / 'a.csv'}").of("serial-eager")
+    assert found.alone.holds(found.slo)
+    assert found.bracket.low == 0
+    assert found.reason.startswith("queue_p50 20.0")
+    assert found.reason.endswith("where those that arrive at one instant still do")
+
+
 def test_bounds_as_they_are_written() -> None:
     assert parse_slo("ttft_p99<500ms, tpot_mean<=40us") == (
         Bound("ttft", "p99", 500 * MS),

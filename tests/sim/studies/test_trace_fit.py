@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -71,3 +73,11 @@ def test_a_shipped_scenario_has_the_requests_and_the_rate_of_its_trace(name: str
     drawn = [Requests.of_workload(workload, seed).arrivals for seed in SEEDS]
     assert {len(arrivals) for arrivals in drawn} == {requests}
     assert np.mean([requests / arrivals[-1] for arrivals in drawn]) == pytest.approx(rate, rel=0.02)
+
+
+def test_a_trace_that_cannot_be_read_is_no_fit(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("TIMESTAMP,ContextTokens\n")
+    command = [sys.executable, "-m", "sim.studies.trace_fit", str(tmp_path / "a.csv"), "--title", "x", "--source", "y"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603  our own module
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "no column 'GeneratedTokens'" in done.stderr
