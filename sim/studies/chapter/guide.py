@@ -35,16 +35,22 @@ def _head(outcomes: Sequence[Outcome]) -> Iterator[str]:
 
 
 def _sections(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> Iterator[str]:
+    shown: dict[str, str] = {}
     for section, members in groupby(outcomes, key=lambda outcome: outcome.claim.section):
         yield f"## {section}\n"
         for outcome in members:
-            yield from _claim(outcome, printed)
+            yield from _claim(outcome, printed, shown)
 
 
-def _claim(outcome: Outcome, printed: Callable[[str], str]) -> Iterator[str]:
+def _claim(outcome: Outcome, printed: Callable[[str], str], shown: dict[str, str]) -> Iterator[str]:
+    """One claim; what its command prints is ``shown`` where it stands first, by the claim's name."""
     claim, found = outcome.claim, outcome.finding
     yield f'### <a id="{claim.name}"></a>{claim.says}\n'
-    yield f"```console\n$ {claim.command}\n{printed(claim.command)}```\n"
+    if claim.command in shown:
+        yield f"`{claim.command}`, [as above](#{shown[claim.command]}).\n"
+    else:
+        yield f"```console\n$ {claim.command}\n{printed(claim.command)}```\n"
+        shown[claim.command] = claim.name
     if claim.name in PICTURES:
         yield f"![{claim.says}]({claim.name}.png)\n"
     yield f"*Predicted*: {found.predicted}.\n"
