@@ -25,14 +25,17 @@ from sim.serving.server import Server
 from sim.studies.serving import ServingRun
 from sim.timeline.spans import Timeline
 
+FOR_REAL = ("run-ahead", "graphs-or-overlap", "late-sampling", "forward-thread")
+"""Loops that run on torch: not rounds of steps, whose inputs the host brings, and no second thread for results."""
+
 
 def _check_loops(run: ServingRun) -> None:
-    """Refuse what this engine cannot do on torch: steps in several launches, and a second host thread."""
+    """Refuse what this engine cannot do on torch."""
     overlap = run.engine.overlap
-    known = overlap.loop in ("run-ahead", "graphs-or-overlap") and overlap.input_stream == "schedule"
+    known = overlap.loop in FOR_REAL and overlap.input_stream == "schedule"
     if any(mode.startswith("overlap") for mode in run.scenario.engine.modes) and not known:
         found = f"{run.engine.name} overlaps by {overlap.loop}, its inputs on the {overlap.input_stream} stream"
-        message = f"{found}; for real there is run-ahead or graphs-or-overlap, inputs on the schedule stream"
+        message = f"{found}; for real there is {', '.join(FOR_REAL)}, inputs on the schedule stream"
         raise ScenarioError([Problem(run.source, "engine.overlap", message)])
     if run.engine.piecewise is not None and any(mode.endswith("graph") for mode in run.scenario.engine.modes):
         message = f"{run.engine.name} captures prompts in pieces, which is simulated only"

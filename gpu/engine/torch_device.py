@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
 from functools import partial
+from threading import get_ident
 
 import torch
 
@@ -15,14 +17,49 @@ from gpu.engine.turn import Turn
 from gpu.model.llama import Calls
 from gpu.model.meta import FUTURE, TABLE
 from gpu.model.ops import Call, Prompts
-from sim.effects import DEVICE, How, Phase, Step
-from sim.program.ops import Op
+from sim.effects import DEVICE, How, Part, Phase, Step
+from sim.program.ops import INPUTS, Op
 from sim.serving.batch import Batch
 from sim.timeline.spans import Recorder
 
 MOST_PREFILLS = 64
 """Prefill steps, by size and turn, whose launches are kept in order; decode steps of all sizes are."""
 Wrap = Callable[[str, Call], Call]
+
+
+@dataclass(frozen=True, slots=True)
+class Launches:
+    """All launches of a step in order; the forward pass, with what puts inputs into place, is ``first`` to ``cut``."""
+
+    calls: list[Call]
+    first: int
+    cut: int
+
+    @classmethod
+    def of(cls, calls: Calls, wrap: Wrap) -> Launches:
+        """Wrap the launches of a step whose sampling begins with its argmax."""
+        kinds = [kind for kind, _ in calls]
+        first = kinds.index("resolve") if "resolve" in kinds else kinds.index("memcpy") + 1
+        return cls([wrap(kind, call) for kind, call in calls], first, kinds.index("argmax"))
+
+    def of_parts(self, parts: Sequence[Part], *, streams: bool) -> list[Call]:
+        """The launches of some parts that follow one another."""
+        start = 0 if "prepare" in parts else self.first if "forward" in parts else self.cut
+        if "sample" in parts:
+            return self.calls[start:] if start else self.calls
+        if "forward" in parts:
+            return self.calls[start : self.cut]
+        # the forward stream is another thread's, and the host waits for the inputs
+        return self.calls[: self.first - 2 if streams else self.first]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A step of which parts are launched: its buffers, its launches, and the lists of its prompts."""
+
+    turn: Turn
+    launches: Launches
+    prompts: Prompts | None
 
 
 class TorchDevice:
@@ -32,6 +69,8 @@ class TorchDevice:
     the resolve kernel puts them in place on the forward stream, a store kernel keeps sampled tokens in the FutureMap's
     buffer, and the copy stream takes them to a pinned buffer. All launches of a step are bound to their buffers once a
     size; ``wrap`` may replace each by another that does the same, by kind ("fetch" reads the tokens that came back).
+    A step may come in several phases, the first of which prepares it: its inputs are filled then, by the thread that
+    schedules, and another thread may launch the rest.
     """
 
     def __init__(
@@ -56,8 +95,11 @@ class TorchDevice:
         self._future = torch.zeros(slots, dtype=torch.int64, device=on)
         self._turns = [Turn(len(self._placed), sampled, on) for _ in range(2)]
         self._next = 0
-        self._decodes: dict[tuple[int, int, int, bool, bool], list[Call]] = {}
-        self._prefills: dict[tuple[int, int, int, int, int, bool], list[Call]] = {}
+        self._decodes: dict[tuple[int, int, int, bool, bool], Launches] = {}
+        self._prefills: dict[tuple[int, int, int, int, int, bool], Launches] = {}
+        self._begun: dict[int, Begun] = {}
+        self._last = self._turns[0]
+        self._threads = {get_ident()}
         self._flying: dict[Step, tuple[Turn, Batch]] = {}
         self._arrived: tuple[Turn, Batch]
         self._fetch = wrap("fetch", self._take)
@@ -71,23 +113,32 @@ class TorchDevice:
         del stream
         if not isinstance(work, Phase):
             raise TypeError("a model's device runs phases, not single operations")
-        batch, overlap = work.batch, "resolve" in work.parts
-        turn = self._turns[self._next]
-        calls = self._prefill(batch, turn, overlap) if batch.prompts else self._decode(batch, turn, overlap)
-        self._next ^= 1
-        for call in calls:
+        batch, parts = work.batch, work.parts
+        if "prepare" in parts:
+            begun = self._begin(batch, overlap="resolve" in parts or parts == ("prepare",))
+        else:
+            begun = self._begun.pop(batch.index)
+            self._enter_forward()
+        if "forward" in parts and begun.prompts is not None:
+            self._forwards.prompts = begun.prompts  # another step may have been prepared since
+        for call in begun.launches.of_parts(parts, streams=self._streams is not None):
             call()
             if work.sync_each and self._streams is not None:
                 torch.cuda.synchronize()
-        self._flying[step] = turn, batch
+        if "sample" in parts:
+            self._flying[step] = begun.turn, batch
+        else:
+            self._begun[batch.index] = begun
 
     def synchronize(self, on: Step | Hashable, how: How) -> tuple[int, ...] | None:
         """Wait for a step and take its tokens to the inputs of later ones, or for the whole device."""
         del how
         if not isinstance(on, Step):
-            if on != DEVICE:
-                raise TypeError(f"a model's device waits for steps, not for {on!r}")
-            if self._streams is not None:
+            if on == INPUTS:
+                self._last.inputs_ready.synchronize()
+            elif on != DEVICE:
+                raise TypeError(f"a model's device waits for steps and their inputs, not for {on!r}")
+            elif self._streams is not None:
                 torch.cuda.synchronize()
             return None
         self._arrived = self._flying.pop(on)
@@ -112,7 +163,21 @@ class TorchDevice:
             torch.cuda.synchronize()
             torch.cuda.set_stream(self._before)
 
-    def _decode(self, batch: Batch, turn: Turn, overlap: bool) -> list[Call]:
+    def _begin(self, batch: Batch, *, overlap: bool) -> Begun:
+        """Fill the inputs of a step."""
+        self._last = turn = self._turns[self._next]
+        launches = self._prefill(batch, turn, overlap) if batch.prompts else self._decode(batch, turn, overlap)
+        self._next ^= 1
+        return Begun(turn, launches, self._forwards.prompts if batch.prompts else None)
+
+    def _enter_forward(self) -> None:
+        """Have a thread's launches go to the forward stream from its first one on."""
+        if get_ident() not in self._threads:
+            self._threads.add(get_ident())
+            if self._streams is not None:
+                torch.cuda.set_stream(self._streams.forward)
+
+    def _decode(self, batch: Batch, turn: Turn, overlap: bool) -> Launches:
         """Fill the rows of a decode step; its launches."""
         rows = batch.bucket or batch.rows
         numbers = rows * self._inputs.width
@@ -124,10 +189,10 @@ class TorchDevice:
             forward = self._forward(rows, replay)
             slots = placed[:, FUTURE]
             calls = self._step(turn, forward, rows, batch.rows, (rows, self._inputs.width), numbers, slots, overlap)
-            self._decodes[key] = [self._wrap(kind, call) for kind, call in calls]
+            self._decodes[key] = Launches.of(calls, self._wrap)
         return self._decodes[key]
 
-    def _prefill(self, batch: Batch, turn: Turn, overlap: bool) -> list[Call]:
+    def _prefill(self, batch: Batch, turn: Turn, overlap: bool) -> Launches:
         """Fill the rows of a step that computes prompts; its launches."""
         tokens, decode, count, width = batch.tokens, batch.decode_rows, len(batch.prompts), self._inputs.width
         end = tokens * TABLE
@@ -146,7 +211,7 @@ class TorchDevice:
                 self._prefills.pop(next(iter(self._prefills)))
             forward = self._forwards.prefill(tokens, decode, cached=bool(reads))
             calls = self._step(turn, forward, batch.rows, batch.rows, (tokens, TABLE), numbers, slots, overlap)
-            self._prefills[key] = [self._wrap(kind, call) for kind, call in calls]
+            self._prefills[key] = Launches.of(calls, self._wrap)
         return self._prefills[key]
 
     def _forward(self, rows: int, replay: bool) -> Calls:

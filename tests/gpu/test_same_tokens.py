@@ -10,6 +10,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from gpu.model.meta import PAGE  # noqa: E402
+from scenarios.errors import ScenarioError  # noqa: E402
 from scenarios.loader import load_scenario  # noqa: E402
 from scenarios.model import ModelShape  # noqa: E402
 from sim.studies.serving import ServingRun  # noqa: E402
@@ -86,11 +87,48 @@ def test_a_slot_a_request_gives_the_same_tokens_as_a_ring(sets: tuple[str, ...])
     assert tokens((*sets, "engine.future_map=request-slot"), "overlap-graph", "cpu") == expected
 
 
+LOOPS = ("late-sampling", "forward-thread", "graphs-or-overlap")
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN, MIXED], ids=["closed", "stopping", "open", "mixed"])
+def test_the_loops_of_other_engines_give_the_same_tokens(sets: tuple[str, ...], loop: str) -> None:
+    expected = tokens(sets, "serial-eager", "cpu")
+    for future_map in ("ring", "request-slot"):
+        own = (*sets, f"engine.overlap.loop={loop}", f"engine.future_map={future_map}")
+        assert tokens(own, "overlap-graph", "cpu") == expected
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("engine.overlap.loop=multi-step", "overlaps by multi-step, its inputs on the schedule stream; for real there"),
+        ("engine.overlap.loop=output-thread", "for real there is run-ahead, graphs-or-overlap, late-sampling, forward"),
+        ("engine.overlap.input_stream=forward", "its inputs on the forward stream; for real"),
+        ("engine.piecewise=[16]", "captures prompts in pieces, which is simulated only"),
+        ("engine.host.mask.base=1ms", "masks are simulated only"),
+    ],
+)
+def test_what_is_simulated_only_is_refused(change: str, message: str) -> None:
+    with pytest.raises(ScenarioError, match=message):
+        tokens((*CLOSED, change), "overlap-graph", "cpu")
+
+
 @pytest.mark.parametrize("mode", ["serial-eager", "overlap-graph"])
 def test_pages_that_go_from_one_request_to_the_next_change_no_token(mode: str) -> None:
     expected = tokens(OPEN, "serial-eager", "cpu")
     few = (*OPEN, "engine.kv_blocks=5")  # a request needs three
     assert tokens(few, mode, "cpu") == expected
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
+@pytest.mark.parametrize("loop", LOOPS)
+@pytest.mark.parametrize("mode", ["overlap-eager", "overlap-graph"])
+def test_the_loops_of_other_engines_give_the_same_tokens_on_a_gpu(mode: str, loop: str) -> None:
+    sets = (*OPEN, "engine.buckets=[4, 8]")
+    own = (*sets, f"engine.overlap.loop={loop}")
+    assert tokens(own, mode, "cuda", head_dim=64) == tokens(sets, "serial-graph", "cuda", head_dim=64)
 
 
 @pytest.mark.cuda
