@@ -18,6 +18,7 @@ from sim.serving.batch import Batch
 from sim.serving.source import RequestSource
 from sim.studies.serving import ServingRun
 from sim.timeline.latency import Latencies
+from sim.timeline.load import load_metrics
 from sim.timeline.spans import Timeline
 from sim.timeline.weighted import Weighted
 
@@ -78,7 +79,7 @@ def generated(mode: str, seed: int, *overrides: str) -> tuple[Timeline, LoadGene
         def requests(self) -> RequestSource:
             return generator.watch(super().requests())
 
-    loaded = load_scenario("decode-qwen3-0.6b", ["workload.output_tokens=9", *sets])
+    loaded = load_scenario("decode-qwen3-0.6b", ["workload.output_tokens=9", "engine.max_batch=12", *sets])
     return Watched.of(loaded, seed, "reference").timeline(mode), generator
 
 
@@ -113,6 +114,21 @@ def test_every_statistic_is_the_load_generators(mode: str, seed: int, overrides:
         for name in ("p50", "p90", "p99") if values else ():
             assert found.statistic(metric, name) == pytest.approx(np.percentile(values, int(name[1:])))
         assert found.statistic(metric, "mean") == (pytest.approx(np.mean(values)) if values else None)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.sampled_from(("serial-eager", "overlap-graph")), st.integers(0, 9), st.integers(4, 7))
+def test_a_preempted_request_waits_for_its_next_token(mode: str, seed: int, blocks: int) -> None:
+    """Contexts of 20 tokens grow by 20, from two blocks of 16 to three, of which there are too few."""
+    grow = ("engine.kv_reservation=grow", f"engine.kv_blocks={blocks}", "workload.rate=100000/s")
+    timeline, generator = generated(mode, seed, *grow, "workload.output_tokens=20", "engine.watermark=0")
+    found, values = Latencies.of(timeline), generator.metrics()["itl"]
+    assert any(served.resumed for served in timeline.served)
+    assert found.itl.count == len(values)
+    for name in ("p50", "p90", "p99"):
+        assert found.statistic("itl", name) == pytest.approx(np.percentile(values, int(name[1:])))
+    assert found.statistic("itl", "mean") == pytest.approx(np.mean(values))
+    assert load_metrics(timeline)["preemptions"] == sum(len(served.resumed) for served in timeline.served)
 
 
 @settings(max_examples=15, deadline=None)
