@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 OUT ?= runs
+JOBS ?= 4
 
 .PHONY: run test check-deep lint bench clean
 
@@ -23,6 +24,12 @@ lint: .venv/test
 
 bench: .venv/test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s
+
+# Every fault and hundreds of mutants must be caught, thousands of worlds must raise no alarm: minutes of many processors.
+check-deep: .venv/test
+	$(BIN)/python tests/mutation/run.py faults --jobs $(JOBS)
+	$(BIN)/python tests/mutation/run.py alarms --count 5000 --jobs $(JOBS)
+	$(BIN)/python tests/mutation/run.py mutants --count 240 --jobs $(JOBS)
 
 clean:
 	rm -rf .venv runs

@@ -100,7 +100,8 @@ class Ledger:
             if self.computing(request.id):
                 yield "preemption", f"request {request.id} was preempted while a step in flight computes it"
             account.where, account.done, account.joined, account.preempted = Where.WAITING, 0, False, True
-            account.prompt, account.produced = request.context + account.delivered, account.delivered
+            account.prompt = request.context + account.delivered + request.computed
+            account.produced = account.delivered
 
     def _admitted(self, batch: Batch) -> Iterator[Complaint]:
         for request in batch.admitted:

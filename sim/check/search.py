@@ -10,9 +10,11 @@ from typing import Any
 
 from scenarios.errors import Problem, ScenarioError
 from sim.check.attacks import Broken, MachineName, MakePolicy, attack_world
+from sim.check.invariant import BrokenError
 from sim.check.watch import PATIENCE
 from sim.check.world import World
 from sim.fast.refusal import OutsideError
+from sim.timeline.spans import Recorder
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +48,14 @@ def search(
     progress: Callable[[int], None] = lambda _: None,
     engine: Mapping[str, Any] | None = None,
     worlds: Any = None,
+    also: Callable[[World], None] | None = None,
 ) -> Searched:
     """Attack a policy, the engine's own where there is none, with so many worlds; equal arguments try equal worlds.
 
     With ``properties`` only what breaks these counts; ``engine`` are knobs that all worlds have, ``worlds`` is the
-    strategy that draws them, all of ``sim.check.strategies.worlds`` where none is given. Worlds that the fast machine
-    refuses count as tried. Raises ``ScenarioError`` where hypothesis is missing.
+    strategy that draws them, all of ``sim.check.strategies.worlds`` where none is given; ``also`` is asked of each
+    world, too, and raises ``BrokenError``. Worlds that the fast machine refuses count as tried. Raises
+    ``ScenarioError`` where hypothesis is missing.
     """
     if find_spec("hypothesis") is None:
         raise ScenarioError([Problem("check", "", "needs hypothesis: pip install 'overlapsim[check]'")])
@@ -80,6 +84,10 @@ def search(
         world = world.with_engine(engine or {})
         try:
             broken = attack_world(world, policy, machine, patience)
+            if broken is None and also is not None:
+                also(world)
+        except BrokenError as error:
+            broken = Broken(error.violations, Recorder().timeline(), ())
         except OutsideError:
             return
         except ScenarioError:

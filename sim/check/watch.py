@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import pairwise
 
 from sim.check.invariant import BrokenError, Violation
@@ -63,6 +64,7 @@ class Watch(Server):
         """Digest a result."""
         outputs = super().process(batch, result)
         self._complain(self.ledger.processed(batch, result, outputs))
+        self._complain(self._returned(outputs.freed))
         self._complain(self._blocks())
         self._complain(self._live_slots())
         return outputs
@@ -135,9 +137,10 @@ class Watch(Server):
 
     def _queue(self, waiting: tuple[Request, ...], queues: Queues) -> Iterable[Complaint]:
         """Those that never lost their blocks stand in their order: of arrival, or of what is left to compute."""
-        fresh = [r for r in waiting if not self.ledger.accounts[r.id].preempted]
+        accounts = self.ledger.accounts
+        fresh = [r for r in waiting if accounts[r.id].where is Where.WAITING and not accounts[r.id].preempted]
         if isinstance(self.scheduler.waiting, ArrivalOrder):
-            come = {number: place for place, number in enumerate(self.ledger.accounts)}
+            come = {number: place for place, number in enumerate(accounts)}
             keys = [(come[r.id], 0, 0) for r in fresh]
         else:
             shortest = isinstance(self.scheduler.waiting, ShortestFirst)
@@ -202,13 +205,19 @@ class Watch(Server):
                 if not 0 <= block < kv.num_blocks:
                     yield "kv-budget", f"request {number} holds block {block} of {kv.num_blocks}"
                 owner[block] = number
-            kept = min(account.produced, account.request.max_tokens + 1)  # of rows after its end one alone has room
+            kept = min(account.produced, account.request.max_tokens + self.scheduler.late_rows)  # rows that have room
             written = account.request.context + max(0, kept - 1 + account.request.computed)
             written = account.done if account.where is Where.PROMPT else written
             if len(table) * kv.block_tokens < written and account.where is not Where.LEFT:
                 yield "kv-budget", f"request {number} has {written} tokens in {len(table)} blocks of {kv.block_tokens}"
         if kv.num_free + len(owner) != kv.num_blocks:
             yield "kv-no-leak", f"{kv.num_free} blocks are free and {len(owner)} held, of {kv.num_blocks}"
+
+    def _returned(self, freed: tuple[int, ...]) -> Iterable[Complaint]:
+        for number in freed:
+            with suppress(KeyError):
+                table = self.scheduler.kv.table(number)
+                yield "kv-freed-once", f"request {number} has returned its blocks and still holds {table}"
 
     def _slots(self, batch: Batch) -> Iterable[Complaint]:
         if self.slots is None:

@@ -41,10 +41,12 @@ class AnyServer(RuleBasedStateMachine):
         max_rows=st.integers(1, 5),
         token_budget=st.integers(1, 40),
         ring=st.booleans(),
+        grow=st.booleans(),
+        watermark=st.sampled_from((0.0, 0.2)),
     )
     def start(
         self, *, ahead: int, policy: str, foresee_length: bool, chunked: bool, num_blocks: int, max_rows: int,
-        token_budget: int, ring: bool,
+        token_budget: int, ring: bool, grow: bool, watermark: float,
     ) -> None:  # fmt: skip
         """An empty server."""
         self.ahead = ahead
@@ -55,6 +57,8 @@ class AnyServer(RuleBasedStateMachine):
             token_budget=max(token_budget, max_rows) if policy == "mixed" else token_budget,
             chunked=chunked,
             foresee_length=foresee_length,
+            grow=grow,
+            watermark=watermark,
         )
         # live at most: the new step, those in flight before it, and as many that the oldest of them reads
         slots = SlotRing((2 * ahead + 2) * max_rows - 1) if ring else RequestSlots(max_rows * (2 + ahead))

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 from hypothesis import strategies as st
 
+from scenarios.loader import list_engines, load_engine
 from sim.check.world import Asked, World
 
 MODES = ("serial-eager", "overlap-eager", "overlap-graph", "serial-graph")
@@ -20,8 +22,9 @@ def arrivals() -> st.SearchStrategy[int]:
 
 
 def requests(most: int = 8, longest: int = 8) -> st.SearchStrategy[tuple[Asked, ...]]:
-    """A few requests, long and short, of up to so many output tokens."""
-    one = st.builds(Asked, arrivals(), st.one_of(st.integers(1, 6), st.integers(1, MOST)), st.integers(1, longest))
+    """A few requests, long and short, some about to fill a block, of up to so many output tokens."""
+    prompts = st.one_of(st.integers(1, 6), st.integers(1, MOST), st.sampled_from((BLOCK - 2, BLOCK - 1, 2 * BLOCK - 1)))
+    one = st.builds(Asked, arrivals(), prompts, st.integers(1, longest))
     return st.lists(one, min_size=1, max_size=most).map(tuple)
 
 
@@ -37,10 +40,12 @@ def engines(draw: st.DrawFn, longest: int = 8) -> dict[str, Any]:
     drawn: dict[str, Any] = {
         "max_batch": draw(st.one_of(st.none(), st.integers(1, 5))),
         "token_budget": draw(st.sampled_from((None, 1, 16, 50))),
-        "kv_blocks": draw(st.one_of(st.none(), st.integers(smallest, 3 * smallest))),
+        "kv_blocks": draw(st.one_of(st.none(), st.just(smallest), st.integers(smallest, 3 * smallest))),
         "chunked_prefill": draw(st.sampled_from((None, True))),
         "batching": draw(st.sampled_from((None, "decode-first", "mixed"))),
         "ordering": draw(st.sampled_from((None, None, "shortest-first"))),
+        "kv_reservation": draw(st.sampled_from((None, "grow"))),
+        "watermark": draw(st.sampled_from((None, 0.0, 0.3))),
         "future_map": draw(st.sampled_from((None, "ring", "request-slot"))),
         "late_stop_length": draw(st.sampled_from((None, True))),
         "buckets": draw(st.one_of(st.none(), bucket_lists())),
@@ -51,14 +56,27 @@ def engines(draw: st.DrawFn, longest: int = 8) -> dict[str, Any]:
     return {name: value for name, value in drawn.items() if value is not None}
 
 
+@lru_cache(maxsize=1)
+def presets() -> tuple[str, ...]:
+    """The engines that are shipped, the simplest first."""
+    return ("lean", *(name for name in list_engines() if name != "lean"))
+
+
 @st.composite
 def worlds(draw: st.DrawFn, longest: int = 8) -> World:
     """Any world; most are device-bound timers, some a tiny model with all its kernels, some cost nothing at all."""
+    preset = draw(st.sampled_from((*(["lean"] * len(presets())), *presets())))
+    modes = [mode for mode in MODES if load_engine(preset).lacks(mode) is None]
+    engine = draw(engines(longest)) | ({} if preset == "lean" else {"preset": preset})
+    asked = draw(requests(longest=longest))
+    if draw(st.integers(0, 3)) == 3:  # blocks run out while everybody decodes
+        asked = tuple(Asked(0, BLOCK - 1, min(longest, 2 + r.tokens)) for r in asked)
+        engine |= {"kv_reservation": "grow", "kv_blocks": -(-(MOST + longest + 1) // BLOCK), "watermark": 0.0}
     return World(
-        draw(requests(longest=longest)),
-        draw(st.sampled_from(MODES)),
+        asked,
+        draw(st.sampled_from(modes)),
         draw(st.sampled_from((None, None, longest, 3))),
-        draw(engines(longest)),
+        engine,
         draw(st.sampled_from((100, 0, 10))),
         draw(st.sampled_from((0, 10))),
         draw(st.sampled_from((0, 50, 300))),

@@ -35,3 +35,20 @@ class Picky:
         if len(queues.waiting) < 2 and not queues.partial:
             return Plan()
         return prefill_first(queues, budget)
+
+
+class Once:
+    """Remembers whom it has chosen, so as to choose nobody twice: who is preempted never comes back."""
+
+    def __init__(self) -> None:
+        self.chosen: set[int] = set()
+
+    def __call__(self, queues: Queues, budget: Budget) -> Plan:
+        if queues.partial:
+            return prefill_first(queues, budget)
+        for request in queues.waiting:
+            left = queues.left(request)
+            if request.id not in self.chosen and budget.rows > 0 and queues.blocks(request) <= budget.blocks:
+                self.chosen.add(request.id)
+                return Plan(((request, min(left, budget.tokens) if budget.chunked else left),), decode=False)
+        return Plan()
