@@ -75,7 +75,11 @@ class TorchRun:
         _check_loops(run)
         requests = run.requests().take(1 << 62)
         longest = max(r.context + r.max_tokens + 1 for r in requests)
-        blocks = run.engine.kv_blocks or sum(-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests)
+        needed = [-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests]
+        blocks = run.engine.kv_blocks or sum(needed)
+        if blocks < max(needed):
+            message = f"found {blocks}, expected at least {max(needed)}, the pages of the longest request"
+            raise ScenarioError([Problem(run.source, "engine.kv_blocks", message)])
         on = torch.device(device)
         dtype = dtype or (torch.bfloat16 if on.type == "cuda" else torch.float32)
         require(run.source, "model", needs(run, longest, blocks, dtype.itemsize, on_gpu=on.type == "cuda"), on.type)

@@ -138,6 +138,15 @@ def test_without_a_gpu_there_is_one_line(capsys: Capture, monkeypatch: pytest.Mo
     assert err.count("\n") == 1
 
 
+def test_a_cache_too_small_for_a_request_is_refused(capsys: Capture) -> None:
+    pytest.importorskip("torch")
+    sets = ["model=tiny", "workload.rate=10/s", "workload.requests=2", "workload.context=40", "engine.kv_blocks=2"]
+    words = [word for text in sets for word in ("--set", text)]
+    assert main(["run", "decode-llama-3.1-8b", "--on", "cpu", *words, "--set", "workload.output_tokens=8"]) == 2
+    expected = "found 2, expected at least 4, the pages of the longest request"
+    assert capsys.readouterr().err == f"overlapsim: decode-llama-3.1-8b: engine.kv_blocks: {expected}\n"
+
+
 def test_a_model_that_does_not_fit_is_refused_with_what_is_needed_and_free(
     capsys: Capture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
