@@ -29,6 +29,13 @@ def test_no_invariant_breaks(engine: str, mode: str, limit: int | None) -> None:
     assert attack_world(world(engine, mode, limit)) is None
 
 
+@pytest.mark.parametrize("engine", ENGINES)
+def test_nor_where_requests_wait_for_blocks_or_lose_them(engine: str) -> None:
+    few = {"preset": engine, "kv_blocks": 6, "max_batch": 4}
+    crowd = tuple(Asked(10 * i, 20 + 7 * i, 14 + i) for i in range(6))
+    assert attack_world(World(crowd, "overlap-graph", None, few, host=30, layers=True)) is None
+
+
 @pytest.mark.parametrize("mode", ["overlap-eager", "overlap-graph"])
 @pytest.mark.parametrize("engine", ENGINES)
 def test_runs_repeat_themselves_and_the_fast_machine_gives_the_same_or_refuses(engine: str, mode: str) -> None:
