@@ -39,7 +39,7 @@ class Planner:
         self._costs = costs
         self._recorder = recorder
         self._framed: dict[Frame, Plan] = {}
-        self._listed: dict[tuple[str, int, int], tuple[list[Op], Plan, Filled]] = {}
+        self._listed: dict[tuple[str, int, int], tuple[tuple[Op, ...], Plan, Filled]] = {}
 
     def of_frame(self, frame: Frame) -> Plan:
         """The plan of a frame."""
@@ -52,7 +52,9 @@ class Planner:
         """The plan of operations of a program."""
         key = stream, len(ops), id(ops[0]) if ops else 0
         known = self._listed.get(key)
-        listed = list(ops)
+        if known is not None and known[0] is ops:
+            return known[1], known[2]
+        listed = tuple(ops)
         if known is None or known[0] != listed:
             inside = {id(k): k for op in listed if isinstance(op, Replay) for k in op.graph.kernels}
             distinct = [*listed, *inside.values()]
