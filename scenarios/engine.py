@@ -18,7 +18,7 @@ FutureMap = Literal["ring", "request-slot"]
 CopyStream = Literal["forward", "separate"]
 Missing = Literal["overlap", "graphs", "masks"]
 Batching = Literal["prefill-first", "decode-first", "mixed"]
-Ordering = Literal["fcfs", "shortest-first"]
+Ordering = Literal["fcfs", "longest-prefix", "shortest-first"]
 
 
 def _strictly_increasing(buckets: tuple[int, ...]) -> tuple[int, ...]:
@@ -81,13 +81,15 @@ class EnginePreset(Table):
     which steps with prompts are padded to replay graphs between their attention kernels; None launches them eagerly.
 
     The scheduler: `ordering` says who of those that wait is considered first (`shortest-first`: with the least of a
-    prompt to compute), `batching` whether prompts or decode rows go first or share steps, `policy` names a class or a
-    function "module:name" in its place. `max_batch` bounds the requests in work (a closed batch runs whole),
-    `token_budget` the new tokens of a step that computes prompts, which `chunked_prefill` cuts to it. The KV cache has
+    prompt to compute, `longest-prefix`: with the most of it in the cache), `batching` whether prompts or decode rows go
+    first or share steps, `policy` names a class or a function "module:name" in its place. `max_batch` bounds the
+    requests in work (a closed batch runs whole), `token_budget` the new tokens of a step that computes prompts, which
+    `chunked_prefill` cuts to it. The KV cache has
     `kv_blocks` blocks; None takes what the weights leave of `memory_share` of the device's memory, 0.9 being vLLM's
     default for what an engine plans with. `kv_reservation` gives a request the blocks of its longest output when it is
     admitted, or lets it grow block by block: then `watermark` of all blocks stay free at an admission (0.01 being
-    vLLM's), and when none are left whoever was admitted last computes its prompt again.
+    vLLM's), and when none are left whoever was admitted last computes its prompt again. With `prefix_cache`
+    prompts that begin alike are computed once and share blocks, as long as these are not needed otherwise.
     """
 
     name: str
@@ -113,6 +115,7 @@ class EnginePreset(Table):
     policy: PolicyName | None = None
     max_batch: Count = 256
     token_budget: Count = 8192
+    prefix_cache: bool = False
     kv_reservation: KvReservation = "longest"
     watermark: Share = 0.01
     kv_blocks: Count | None = None
@@ -184,6 +187,7 @@ class EngineOverrides(Table):
     policy: PolicyName | None = None
     max_batch: Count | None = None
     token_budget: Count | None = None
+    prefix_cache: bool | None = None
     kv_reservation: KvReservation | None = None
     watermark: Share | None = None
     kv_blocks: Count | None = None

@@ -13,8 +13,8 @@ FORMS = ("batch", "clients", "rate", "trace")
 """Keys that each say how requests come; a workload has exactly one of them."""
 BESIDE: dict[str, tuple[str, ...]] = {
     "batch": (),
-    "clients": ("requests", "think"),
-    "rate": ("requests", "arrivals", "burstiness", "ramp", "profile", "rate_scale"),
+    "clients": ("requests", "think", "shared_prefix"),
+    "rate": ("requests", "arrivals", "burstiness", "ramp", "profile", "rate_scale", "shared_prefix"),
     "trace": ("requests", "window", "spread", "rate_scale"),
 }
 """What may stand beside each form, on top of lengths and stops."""
@@ -49,6 +49,13 @@ class Profile(Table):
         return self
 
 
+class SharedPrefix(Table):
+    """What prompts begin with: each with that of one of so many `groups`, drawn for it, `tokens` long."""
+
+    groups: Count
+    tokens: Annotated[int, Field(ge=512)]
+
+
 class Workload(Table):
     """The requests, in one of four forms.
 
@@ -62,6 +69,9 @@ class Workload(Table):
     over time, on straight lines from pair to pair and constant after the last; `profile` shapes it by a histogram.
     `rate_scale` compresses the time of all arrivals. Of a trace `window` takes what comes from one time to another,
     and `spread` scatters requests whose stamps were rounded down to steps of this length over the step.
+
+    Prompts begin alike as far as a trace's `hash_ids` say, or with a `shared_prefix`; a prompt shorter than that begins
+    with as much of it. What is alike is counted in pieces of 512 tokens.
 
     `stop_share` of the requests end by a stop token rather than by length. Where `max_tokens` is given, clients set
     this limit, and a request that stops has the `output_tokens` drawn or traced for it; else it stops at a random
@@ -83,6 +93,7 @@ class Workload(Table):
     spread: Duration = 0
     context: Lengths | None = None
     output_tokens: OutputLengths | None = None
+    shared_prefix: SharedPrefix | None = None
     stop_share: Share = 0.0
     max_tokens: Count | None = None
 

@@ -9,7 +9,7 @@ import torch
 from gpu.engine.forwards import Forwards
 from gpu.engine.graphs import Captured, DecodeGraphs
 from gpu.engine.inputs import Inputs, Prompts
-from gpu.engine.needs import most_rows, needs
+from gpu.engine.needs import most_rows, needs, reached
 from gpu.engine.streams import Streams
 from gpu.engine.torch_device import TorchDevice, Wrap, numbers_for
 from gpu.machines.inline import Inline
@@ -148,7 +148,7 @@ class TorchRun:
     def _device(self, mode: str, server: Server) -> TorchDevice:
         run, scheduler = self.serving, server.scheduler
         slots = server.slots.capacity if server.slots is not None else 0
-        buckets = tuple(b for b in run.buckets if b <= max(scheduler.max_rows, run.buckets[0]))
+        buckets = reached(run.buckets, scheduler.max_rows)
         sampled = max(*buckets, scheduler.max_rows)
         rows = most_rows(run, sampled, self.longest)
         vocab = self.weights.shape.vocab
@@ -161,7 +161,9 @@ class TorchRun:
             self._streams = Streams.new() if on.type == "cuda" else None
             model = Llama(self.weights, (self.pages + 1) * PAGE, self._ops(), rows=rows, sampled=sampled, seed=run.seed)
             placed = torch.zeros(
-                numbers_for(inputs, rows, sampled, self.longest if run.engine.chunked_prefill else 0),
+                numbers_for(
+                    inputs, rows, sampled, self.longest if run.engine.chunked_prefill or run.engine.prefix_cache else 0
+                ),
                 dtype=torch.int32,
                 device=on,
             )

@@ -13,7 +13,7 @@ from gpu.model.meta import FUTURE, LENGTH, PAGE, POSITION, SCRATCH, SLOT, TABLE,
 from sim.serving.batch import Batch, Chunk
 from sim.serving.future_map import reference
 from sim.serving.kv_cache import KVCache
-from sim.serving.request import Request
+from sim.serving.request import HASH_TOKENS, Request
 
 Table = npt.NDArray[np.signedinteger[Any]]
 
@@ -202,7 +202,7 @@ def _numbers(slots: object) -> Table:
 
 
 class Prompts:
-    """The prompts of requests: random tokens that depend on the request alone.
+    """The prompts of requests: random tokens that depend on the request alone, or on its hashes as far as they go.
 
     Each is made once, for whoever keeps this object: clients send tokens, no server draws them.
     """
@@ -215,9 +215,14 @@ class Prompts:
         """A request's prompt."""
         key = request.id, request.context
         if key not in self._made:
-            drawn = np.random.default_rng(request.id).integers(0, self._vocab, request.context)
-            self._made[key] = drawn.astype(np.int32)
+            shared = [self._drawn((HASH_TOKENS, number), HASH_TOKENS) for number in request.hashes]
+            own = self._drawn(request.id, request.context)
+            self._made[key] = np.concatenate([*shared, own])[: request.context].astype(np.int32)
         return self._made[key]
+
+    def _drawn(self, seed: int | tuple[int, int], count: int) -> Table:
+        drawn: Table = np.random.default_rng(seed).integers(0, self._vocab, count)
+        return drawn
 
 
 def first_token(request: Request, vocab: int) -> int:

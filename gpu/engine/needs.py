@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 from gpu.model.meta import PAGE
 from scenarios.model import ModelShape
 from sim.studies.serving import ServingRun
@@ -28,8 +30,7 @@ def needs(run: ServingRun, longest: int, pages: int, element: int, *, on_gpu: bo
         "activations": (rows * a_row + sampled * shape.vocab + (0 if on_gpu else gathered)) * element,
     }
     if on_gpu and any(mode.endswith("graph") for mode in run.scenario.engine.modes):
-        buckets = [b for b in run.buckets if b <= max(sampled, run.buckets[0])]
-        parts["graphs"] = len(buckets) * NODES_A_LAYER * shape.layers * GRAPH_NODE
+        parts["graphs"] = len(reached(run.buckets, sampled)) * NODES_A_LAYER * shape.layers * GRAPH_NODE
     return parts
 
 
@@ -40,3 +41,8 @@ def most_rows(run: ServingRun, sampled: int, longest: int) -> int:
     engine = run.engine
     beside = sampled if engine.batching == "mixed" else 0
     return max(sampled, engine.token_budget, 0 if engine.chunked_prefill else longest + beside)
+
+
+def reached(buckets: tuple[int, ...], rows: int) -> tuple[int, ...]:
+    """The buckets that batches of up to so many rows run in: up to the first that holds all of them."""
+    return buckets[: bisect_left(buckets, rows) + 1]

@@ -229,8 +229,8 @@ class TorchOps:
             gathered[name] = cache.index_select(0, slots)
 
         return [
-            ("elementwise", partial(gather, "k", k_cache)),
-            ("elementwise", partial(gather, "v", v_cache)),
+            ("gather", partial(gather, "k", k_cache)),
+            ("gather", partial(gather, "v", v_cache)),
             ("attention_prefill", lambda: self._attend_chunks(q, gathered["k"], gathered["v"], prompts(), into)),
         ]
 

@@ -24,7 +24,12 @@ from sim.serving.batch import Batch
 FORWARD, SCHEDULE, COPY = "forward", "schedule", "copy"
 SAMPLED = "sampled"  # an event between these streams: each wait follows the record that it means
 INPUTS_A_PROMPT = 12  # bytes: its first row, its last and its FutureMap slot
-ATTENTION = ("attention", "combine", "attention_prefill")  # calls that stay out of graphs that are captured in pieces
+ATTENTION = (
+    "attention",
+    "combine",
+    "gather",
+    "attention_prefill",
+)  # calls that stay out of graphs that are captured in pieces
 TOKEN_BYTES = 8  # a sampled token as torch.argmax returns it
 
 Lowering = Callable[[Phase], Pieces]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from sim.serving.request import Request
+
 
 class KVCache:
     """Blocks of ``block_tokens`` tokens, handed out whole and returned whole.
 
     Who reserves how many, and when, is the scheduler's business: all that a request can ever need, or one by one as its
-    context grows.
+    context grows. Nothing is shared between requests; ``PrefixCache`` does that.
     """
 
     def __init__(self, num_blocks: int, block_tokens: int = 16) -> None:
@@ -34,38 +36,40 @@ class KVCache:
         """Whether ``tokens`` tokens fit into what is free."""
         return self.blocks_for(tokens) <= self.num_free
 
+    def cached(self, request: Request, prompt: int) -> int:
+        """Tokens of a request's prompt that need not be computed: none."""
+        del request, prompt
+        return 0
+
+    def needed(self, request: Request, prompt: int, tokens: int) -> int:
+        """Blocks fewer that will be free when a request has got those for so many tokens."""
+        del request, prompt
+        return self.blocks_for(tokens)
+
+    def hold(self, request: Request, prompt: int) -> int:
+        """Before its blocks are allocated, keep what a prompt shares with others; returns its tokens: none."""
+        del request, prompt
+        return 0
+
+    def computed(self, request: Request, done: int) -> None:
+        """So many tokens of a request's prompt have been computed, which is nobody else's business."""
+
     def allocate(self, request: int, tokens: int) -> list[int]:
         """Reserve blocks for a request and return its block table.
 
         Raises ``ValueError`` when the request already holds blocks or there are too few: the caller must ask
         ``can_allocate`` first.
         """
-        count = self.blocks_for(tokens)
-        if request in self._tables:
-            raise ValueError(f"request {request} already holds blocks")
-        if count > self.num_free:
-            raise ValueError(f"request {request} needs {count} blocks, {self.num_free} are free")
-        kept = max(0, len(self._returned) - count)
-        table = self._returned[kept:]
-        table.reverse()
-        del self._returned[kept:]
-        fresh = count - len(table)
-        table += range(self._untouched, self._untouched + fresh)
-        self._untouched += fresh
-        self._tables[request] = table
-        return table
+        return self._allot(request, [], self.blocks_for(tokens))
 
     def grow(self, request: int) -> None:
         """Hand one more block to a request; ``ValueError`` when none is free, ``KeyError`` when it holds none yet."""
-        if not self.num_free:
-            raise ValueError(f"request {request} needs a block, 0 are free")
-        self._tables[request].append(self._take())
-
-    def _take(self) -> int:
-        if self._returned:
-            return self._returned.pop()
-        self._untouched += 1
-        return self._untouched - 1
+        table = self._tables.pop(request)
+        try:
+            self._allot(request, table, 1)
+        except ValueError:
+            self._tables[request] = table
+            raise
 
     def table(self, request: int) -> list[int]:
         """The blocks of a request, in the order of its tokens."""
@@ -74,3 +78,17 @@ class KVCache:
     def free(self, request: int) -> None:
         """Return a request's blocks; ``KeyError`` when it holds none."""
         self._returned.extend(reversed(self._tables.pop(request)))
+
+    def _allot(self, request: int, table: list[int], count: int) -> list[int]:
+        """Give a request this table and so many blocks behind it."""
+        reused = min(count, len(self._returned))
+        fresh = count - reused
+        if request in self._tables:
+            raise ValueError(f"request {request} already holds blocks")
+        if fresh > self.num_blocks - self._untouched:
+            raise ValueError(f"request {request} needs {count} blocks, {self.num_free} are free")
+        table += [self._returned.pop() for _ in range(reused)]
+        table += range(self._untouched, self._untouched + fresh)
+        self._untouched += fresh
+        self._tables[request] = table
+        return table

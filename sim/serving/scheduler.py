@@ -83,6 +83,7 @@ class Scheduler:
         self.grow = grow
         self.watermark = ceil(watermark * kv.num_blocks)
         self.waiting: Waiting = ArrivalOrder() if waiting is None else waiting
+        self.waiting.bind(self.cached)
         self.in_flight: deque[Batch] = deque()
         self._rows: dict[int, _Row] = {}
         self._partial: dict[int, _Row] = {}
@@ -119,16 +120,19 @@ class Scheduler:
         row = self._rows.get(request.id)
         if row is not None:
             return row.prompt - row.done
-        return self._prompt(request) if request.id in self._received or not request.computed else 0
+        if request.computed and request.id not in self._received:
+            return 0
+        prompt = self._prompt(request)
+        return prompt - self.kv.cached(request, prompt)
 
     def cached(self, request: Request) -> int:
-        """Tokens of a waiting prompt that need not be computed: no prompt is shared."""
-        del request
-        return 0
+        """Tokens of a waiting prompt that need not be computed, since the cache has them."""
+        return self.kv.cached(request, self._prompt(request))
 
     def blocks(self, request: Request) -> int:
-        """Blocks that a request gets when it is admitted: for its prompt and a token, or for all it can ever need."""
-        return self.kv.blocks_for(self._prompt(request) + 1 if self.grow else self._most(request))
+        """Blocks that admitting a request takes: for its prompt and a token, or for all it can ever need."""
+        prompt = self._prompt(request)
+        return self.kv.needed(request, prompt, prompt + 1 if self.grow else self._most(request))
 
     def _most(self, request: Request) -> int:
         """Tokens of KV cache that a request can need: prompt, longest output and its late rows."""
@@ -310,6 +314,8 @@ class Scheduler:
         joined: tuple[Request, ...] = ()
         ending: list[_Row] = []
         context = 0
+        # first of all, since whatever takes blocks may take those of prompts that nobody uses
+        fresh = [(r, self.kv.hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in self._rows]
         if decode:
             self._counter += 1
             if self._members is None:
@@ -325,14 +331,18 @@ class Scheduler:
                 for row in ending:
                     self._leave(row)
         finishing = [row.request for row in ending]
+        for request, cached in fresh:
+            self._admit(request).done = cached
         chunks = tuple(self._chunk(request, count, finishing) for request, count in plan.prompts)
         phase = Phase.DECODE if not chunks else Phase.MIXED if decode else Phase.PREFILL
         batch = Batch(
             self._index, phase, len(members) + len(chunks), len(members) + sum(c.tokens for c in chunks), context,
             (*members, *(c.request for c in chunks)) if chunks else members, joined, tuple(finishing), chunks,
             counter=self._counter if decode else 0, admitted=tuple(self._admitted), preempted=tuple(self._preempted),
-            kv_blocks=self.kv.num_blocks - self.kv.num_free,
+            cached=sum(cached for _, cached in fresh), kv_blocks=self.kv.num_blocks - self.kv.num_free,
         )  # fmt: skip
+        for chunk in chunks:
+            self.kv.computed(chunk.request, chunk.stop)
         self._admitted, self._preempted = [], []
         self._index += 1
         self.in_flight.append(batch)
@@ -348,7 +358,7 @@ class Scheduler:
 
     def _chunk(self, request: Request, count: int, finishing: list[Request]) -> Chunk:
         """Compute so many tokens more of a prompt; at its end the row joins those who decode."""
-        row = self._partial.get(request.id) or self._admit(request)
+        row = self._rows[request.id]
         start = row.done
         row.done += count
         if row.done < row.prompt:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections import deque
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from itertools import islice
 from typing import overload
 
 from sim.serving.policies import not_waiting
@@ -14,6 +15,9 @@ from sim.serving.request import Request
 
 class Waiting(Sequence[Request], ABC):
     """A queue in some order. ``size`` is how many tokens of a request's prompt are to be computed."""
+
+    def bind(self, cached: Callable[[Request], int]) -> None:
+        """Be told how to ask how much of a prompt is in the cache; most orders do not care."""
 
     @abstractmethod
     def add(self, request: Request, size: int) -> None:
@@ -72,6 +76,32 @@ class ArrivalOrder(Waiting):
         return list(self._requests)[at] if isinstance(at, slice) else self._requests[at]
 
 
+class LongestPrefixFirst(ArrivalOrder):
+    """Those of whose prompt the cache has most first, of equal ones the oldest.
+
+    Beyond the oldest ``CONSIDERED`` it is first come, first served, as SGLang does with long queues; its threshold is
+    given from memory, not from a source. A prompt that nobody shares may wait for ever.
+    """
+
+    CONSIDERED = 128
+
+    def bind(self, cached: Callable[[Request], int]) -> None:
+        """Ask the cache."""
+        self._cached = cached
+
+    def __iter__(self) -> Iterator[Request]:
+        queue = iter(self._requests)
+        yield from sorted(islice(queue, self.CONSIDERED), key=self._cached, reverse=True)
+        yield from queue
+
+    @overload
+    def __getitem__(self, at: int) -> Request: ...
+    @overload
+    def __getitem__(self, at: slice) -> list[Request]: ...
+    def __getitem__(self, at: int | slice) -> Request | list[Request]:
+        return list(self)[at]
+
+
 class ShortestFirst(Waiting):
     """Those with the least to compute first, of equal ones the oldest: a long prompt may wait for ever."""
 
@@ -113,4 +143,8 @@ class ShortestFirst(Waiting):
         return self._known[self._order[at][2]][0]
 
 
-ORDERINGS: dict[str, type[Waiting]] = {"fcfs": ArrivalOrder, "shortest-first": ShortestFirst}
+ORDERINGS: dict[str, type[Waiting]] = {
+    "fcfs": ArrivalOrder,
+    "longest-prefix": LongestPrefixFirst,
+    "shortest-first": ShortestFirst,
+}

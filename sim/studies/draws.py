@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from scenarios.lengths import ByContext, Empirical, Lengths, Lognormal, OutputLengths, Uniform
 
-Purpose = Literal["arrivals", "context", "output", "stop", "position", "spread"]
-PURPOSES: tuple[Purpose, ...] = ("arrivals", "context", "output", "stop", "position", "spread")
+Purpose = Literal["arrivals", "context", "output", "stop", "position", "spread", "group"]
+PURPOSES: tuple[Purpose, ...] = ("arrivals", "context", "output", "stop", "position", "spread", "group")
 Shares = npt.NDArray[np.float64]
 Tokens = npt.NDArray[np.int64]
 

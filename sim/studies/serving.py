@@ -28,6 +28,7 @@ from sim.serving.buckets import Buckets
 from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.kv_cache import KVCache
 from sim.serving.policies import PolicyError
+from sim.serving.prefix_cache import PrefixCache
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
 from sim.serving.source import RequestSource
@@ -249,7 +250,7 @@ class ServingRun:
             )
             raise ScenarioError([Problem(self.source, "engine.token_budget", message)])
         scheduler = Scheduler(
-            KVCache(self._kv_blocks() if blocks is None else blocks, PAGE),
+            (PrefixCache if engine.prefix_cache else KVCache)(self._kv_blocks() if blocks is None else blocks, PAGE),
             policy=policy_of(engine, self.source),
             waiting=ORDERINGS[engine.ordering](),
             max_rows=max_rows,

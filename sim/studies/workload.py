@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from scenarios.workload import Workload
-from sim.serving.request import Request
+from sim.serving.request import HASH_TOKENS, Request
 from sim.serving.source import ClosedLoop, RequestSource
 from sim.studies.arrivals import arrivals
 from sim.studies.draws import draws, outputs, prompts
@@ -38,7 +38,7 @@ def build_source(workload: Workload, *, seed: int = 0, foreseen_stops: bool = Fa
                 limit = stop
             else:
                 stops[number] = stop
-        requests.append(Request(number, row.context, limit, row.arrival, computed=workload.closed))
+        requests.append(Request(number, row.context, limit, row.arrival, computed=workload.closed, hashes=row.hash_ids))
     if workload.clients is not None:
         return ClosedLoop(requests, stops, workload.clients, workload.think)
     return RequestSource(requests, stops)
@@ -55,4 +55,15 @@ def _rows(workload: Workload, seed: int) -> list[TracedRequest]:
     tokens = outputs(workload.output_tokens, seed, contexts)
     times = np.zeros(count, dtype=np.int64) if workload.rate is None else arrivals(workload, seed, count)
     columns = (column.tolist() for column in (times, contexts, tokens))
-    return [TracedRequest(i, *row) for i, row in enumerate(zip(*columns, strict=True), start=1)]
+    rows = zip(range(1, count + 1), *columns, _shared(workload, seed, count), strict=True)
+    return [TracedRequest(*row) for row in rows]
+
+
+def _shared(workload: Workload, seed: int, count: int) -> list[tuple[int, ...]]:
+    """Hashes of what each prompt begins with: that of its group."""
+    shared = workload.shared_prefix
+    if shared is None:
+        return [()] * count
+    whole = shared.tokens // HASH_TOKENS
+    groups = draws(seed, "group").integers(shared.groups, size=count).tolist()
+    return [tuple(range(group * whole, (group + 1) * whole)) for group in groups]

@@ -33,7 +33,14 @@ MODEL_KINDS = ("tiny", "with query and key norms", "with a bias")
 
 
 def tokens(
-    sets: tuple[str, ...], mode: str, device: str, *, capture: bool = True, preempted: bool = False, **shape: Any
+    sets: tuple[str, ...],
+    mode: str,
+    device: str,
+    *,
+    capture: bool = True,
+    preempted: bool = False,
+    cached: bool = False,
+    **shape: Any,
 ) -> dict[int, list[int]]:
     """What each request received; without ``capture`` graph modes run padded to their buckets, eagerly."""
     from gpu.engine.build import TorchRun
@@ -45,7 +52,8 @@ def tokens(
     torch_run.capture = capture
     timeline = torch_run.run(mode)
     assert torch_run.inputs is not None
-    assert (sum(d.preempted for d in timeline.deliveries) > 0) == preempted
+    assert any(d.preempted for d in timeline.deliveries) == preempted
+    assert any(d.cached for d in timeline.deliveries) == cached
     return {s.request: torch_run.inputs.sampled[s.request][: s.tokens] for s in timeline.served}
 
 
@@ -79,6 +87,15 @@ def test_requests_that_lose_their_blocks_compute_the_tokens_they_would_have(chun
     for mode in MODES[::3]:
         pressed = (*long, "engine.kv_reservation=grow", "engine.kv_blocks=7", *chunks)
         assert tokens(pressed, mode, "cpu", preempted=True, qk_norm=True) == expected
+
+
+def test_prompts_that_begin_alike_are_computed_once_and_get_their_tokens() -> None:
+    alike = ("workload.rate=400/s", "workload.requests=6", "workload.context=540", "engine.max_batch=3")
+    alike = (*alike, "workload.shared_prefix.groups=2", "workload.shared_prefix.tokens=512")
+    expected = tokens(alike, "serial-eager", "cpu")
+    assert len({str(row) for row in expected.values()}) == len(expected)
+    for mode in MODES[::3]:
+        assert tokens((*alike, "engine.prefix_cache=true"), mode, "cpu", cached=True) == expected
 
 
 @pytest.mark.parametrize("sets", [CLOSED, STOPPING, OPEN], ids=["closed", "stopping", "open"])

@@ -53,7 +53,7 @@ def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
             "buckets": tuple(sorted(draw(st.sets(st.integers(1, 12), min_size=1, max_size=4)))),
             "batching": draw(st.sampled_from(("prefill-first", "decode-first", "mixed"))),
             "chunked_prefill": draw(st.booleans()),
-            "ordering": draw(st.sampled_from(("fcfs", "shortest-first"))),
+            "ordering": draw(st.sampled_from(("fcfs", "shortest-first", "longest-prefix"))),
             "kv_reservation": draw(st.sampled_from(("longest", "grow"))),
             "kv_blocks": None if "batch" in workload else draw(st.sampled_from((None, 16, 30))),
             "max_batch": draw(st.integers(1, 9)),
