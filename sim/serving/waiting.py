@@ -85,6 +85,10 @@ class LongestPrefixFirst(ArrivalOrder):
 
     CONSIDERED = 128
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._cached: Callable[[Request], int] = lambda _: 0
+
     def bind(self, cached: Callable[[Request], int]) -> None:
         """Ask the cache."""
         self._cached = cached
