@@ -25,7 +25,7 @@ def guide(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> str:
 def _head(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "# The chapter, runnable\n"
     yield f"{INTRODUCTION}\n"
-    yield f"{tally(outcomes)}.\n"
+    yield f"{tally(outcomes).capitalize()}.\n"
     yield "| claim | verdict | because |"
     yield "|---|---|---|"
     for outcome in outcomes:

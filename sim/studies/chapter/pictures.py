@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from pathlib import Path
 
+from scenarios.loader import LoadedScenario
 from sim.studies.bars import Bar, draw_bars, draw_breakdown
 from sim.studies.breakdown import Breakdown
 from sim.studies.chapter.exercises import BATCHES, SIZES, hierarchy, measured_hierarchy
 from sim.studies.chapter.graphs import REASONS, gain_split
 from sim.studies.chapter.graphs import SHORT as EAGER_AND_GRAPH
 from sim.studies.chapter.lab import Lab, models_by_size
+from sim.studies.chapter.outcomes import labs_of
 from sim.studies.files import draw_results
-from sim.studies.results import Results, predict_modes
+from sim.studies.results import predict_modes
 from sim.studies.sweep.axes import Axis
 
 Draw = Callable[[Lab, Path], None]
 REASON_COLOURS = {"launches": "#4878a8", "gaps": "#e0a030", "latency": "#a04858"}
+HIERARCHY_OF = "decode-llama-3.1-8b"
 TECHNIQUE_COLOURS = {"overhead": "#4878a8"}
 
 
@@ -34,11 +36,10 @@ def _breakdown(scenario: str, axis: Axis, *overrides: str) -> Draw:
     """The host's parts against a key, with marks for what was measured."""
 
     def draw(lab: Lab, path: Path) -> None:
-        def load(override: str) -> object:
+        def load(override: str) -> LoadedScenario:
             return lab.load(scenario, *([override] if override else []), *overrides)
 
-        run: Callable[..., Results] = predict_modes
-        draw_breakdown(path, Breakdown.of(load, axis, run))  # type: ignore[arg-type]
+        draw_breakdown(path, Breakdown.of(load, axis, predict_modes))
 
     return draw
 
@@ -52,12 +53,15 @@ def _reasons(lab: Lab, path: Path) -> None:
 
 
 def _hierarchy(lab: Lab, path: Path) -> None:
+    """Every card that measured it, with marks, and an engine that launches kernel by kernel."""
     bars = []
-    for scenario, engine in (("decode-llama-3.1-8b", "lean"), ("decode-llama-3.1-8b", "pytorch")):
-        marks = measured_hierarchy(lab, scenario) if engine == "lean" else {}
-        for technique, us in hierarchy(lab, scenario, f"engine.preset={engine}").items():
-            bars.append(Bar(f"{engine}: {technique}", {"overhead": us}, marks.get(technique)))
-    title = f"Overhead of a decode step of Llama 3.1 8B by technique, {lab.card}"
+    for card in labs_of(lab.profile):
+        marks = measured_hierarchy(card, HIERARCHY_OF)
+        for technique, us in hierarchy(card, HIERARCHY_OF).items():
+            bars.append(Bar(f"{card.profile}, lean: {technique}", {"overhead": us}, marks.get(technique)))
+    for technique, us in hierarchy(lab, HIERARCHY_OF, "engine.preset=pytorch").items():
+        bars.append(Bar(f"{lab.profile}, pytorch: {technique}", {"overhead": us}))
+    title = "Overhead of a decode step of Llama 3.1 8B by technique"
     draw_bars(path, bars, TECHNIQUE_COLOURS, title, unit="us a step that are no device work", logarithmic=True)
 
 
@@ -83,4 +87,4 @@ def draw_all(lab: Lab, folder: Path) -> None:
     """Draw every picture into a folder that exists, named after its claim."""
     for name, draw in PICTURES.items():
         lab.progress(f"drawing {name}")
-        partial(draw, lab)(folder / f"{name}.png")
+        draw(lab, folder / f"{name}.png")

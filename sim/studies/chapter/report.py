@@ -50,5 +50,5 @@ def with_errors(found: Finding) -> str:
 def tally(outcomes: Iterable[Outcome]) -> str:
     """How many claims hold."""
     counts = Counter(outcome.finding.verdict for outcome in outcomes)
-    told = ", ".join(f"{counts[verdict]} {verdict.value}" for verdict in Verdict)
-    return f"{counts.total()} claims: {told}"
+    holds, in_part, fails = (counts[verdict] for verdict in (Verdict.HOLDS, Verdict.IN_PART, Verdict.FAILS))
+    return f"of {counts.total()} claims {holds} hold, {in_part} hold in part and {fails} do not"

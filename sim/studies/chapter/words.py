@@ -15,13 +15,6 @@ def listed(items: Mapping[str, str] | Iterable[str]) -> str:
     return ", ".join(items)
 
 
-def span(values: Iterable[float], unit: str = "x", digits: int = 2) -> str:
-    """From the least to the most, such as ``1.02 to 1.39x``."""
-    found = [f"{value:.{digits}f}" for value in values]
-    low, high = min(found, key=float), max(found, key=float)
-    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
-
-
 def beside(predicted: Mapping[str, float], measured: MeasuredScenario | None) -> tuple[str, tuple[float, ...]]:
     """What was measured of some modes (predictions in microseconds), and the errors; "" where nothing was."""
     found = {mode: measured.modes[mode].us for mode in predicted if measured and mode in measured.modes}
