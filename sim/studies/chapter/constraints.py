@@ -15,6 +15,8 @@ from sim.studies.validation.shipped import results_path
 ALLOWED, TRAINING = "CUDA graphs: the constraints", "Why training rarely uses CUDA graphs"
 COMMAND = "overlapsim capture --suite"
 NOTHING = "nothing"
+LITTLE = 1.05
+"""A gain below which few would rewrite a training loop."""
 LOST = {"captured": False, "refused": True, "frozen": True, "raises": True, "crashed": True}
 """Whether a case's outcome means that a graph cannot hold it; what freezes is captured, and wrong from then on."""
 
@@ -75,6 +77,17 @@ def _hidden_errors(lab: Lab) -> Finding:
     )
 
 
+def _training_gains(lab: Lab) -> Finding:
+    gains = {name: lab.modes(f"training-{name}")["graph-step"]["speedup"] for name in ("small", "large")}
+    return Finding(
+        predicted="the whole step as a graph: "
+        + listed(f"{gain:.2f}x for a {name} model" for name, gain in gains.items()),
+        verdict=Verdict.of([gain < LITTLE for gain in gains.values()]),
+        because="a small model's step is launches, which a graph takes away, a large one's is kernels, which stay",
+        numbers={f"{name}_gain": gain for name, gain in gains.items()},
+    )
+
+
 def _row(name: str, section: str, says: str, *rows: str) -> Claim:
     return Claim(name, section, says, COMMAND, _forbidden(*rows))
 
@@ -88,6 +101,13 @@ CONSTRAINTS = (
     _row("no-schedules", TRAINING, "A learning rate schedule computes otherwise each step", "learning rate"),
     _row("no-accumulation", TRAINING, "Accumulation varies the number of backwards", "gradient accumulation"),
     _row("no-checkpointing", TRAINING, "Activation checkpointing allocates and frees", "activation checkpointing"),
+    Claim(
+        "training-gains",
+        TRAINING,
+        "So graphs are hardly for training",
+        "overlapsim run training-small",
+        _training_gains,
+    ),
 )
 DEBUGGING = Claim(
     "hidden-errors", "When not to use CUDA graphs", "Not while debugging: graphs hide errors", COMMAND, _hidden_errors
