@@ -45,9 +45,10 @@ def breakdown(arguments: argparse.Namespace) -> int:
     from rich.console import Console
 
     from scenarios.errors import Problem, ScenarioError
+    from scenarios.scenario import Serving
     from sim.studies.breakdown import Breakdown, print_breakdown
     from sim.studies.report import Printer
-    from sim.studies.results import predict_modes
+    from sim.studies.results import SHORT, is_short, predict_modes
     from sim.studies.sweep.axes import Axis
 
     if arguments.out is not None and (arguments.out.suffix != ".png" or not arguments.out.resolve().parent.is_dir()):
@@ -66,6 +67,10 @@ def breakdown(arguments: argparse.Namespace) -> int:
             status.update(f"{arguments.scenario}: {what}")
 
         def run(one: LoadedScenario) -> Results:
+            if isinstance(one.scenario, Serving) and not is_short(one.scenario):
+                found = f"found {one.scenario.workload.requests or 'a whole trace'}"
+                message = f"{found}, expected at most {SHORT} for a breakdown, which needs every span"
+                raise ScenarioError([Problem(arguments.scenario, "workload.requests", message)])
             if arguments.on == "sim":
                 return predict_modes(one, arguments.seed, progress)
             from gpu.measure import measure

@@ -89,3 +89,9 @@ def test_an_slo_that_nothing_can_meet_is_an_answer_and_no_error(capsys: Capture)
     assert "overlap-graph meets it at no rate: ttft_p50 " in captured.out
     assert "for a request that is served alone" in captured.out
     assert captured.err == ""
+
+
+def test_a_breakdown_of_so_many_requests_is_refused(capsys: Capture) -> None:
+    assert main(["breakdown", "azure-conversation"]) == 2
+    told = "workload.requests: found 19366, expected at most 300 for a breakdown, which needs every span"
+    assert capsys.readouterr().err == f"overlapsim: azure-conversation: {told}\n"
