@@ -7,6 +7,8 @@ from scenarios.launch_lines.server import GIB, Server
 
 DEFAULT_ROWS = 2048
 """SGLang derives its limit of running requests from the size of its cache, and takes no less than this."""
+ORDERINGS = {"fcfs": "fcfs", "lpm": "longest-prefix"}
+"""The orders that both SGLang and a scenario know."""
 WHOLE = -1
 """What `--chunked-prefill-size` says to have prompts computed whole."""
 BY_MEMORY = ((160, 16384, 512), (60, 8192, 256), (35, 4096, 32), (20, 2048, 24), (0, 2048, 8))
@@ -21,6 +23,8 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
     options.add_argument("--chunked-prefill-size", type=_chunk)
     options.add_argument("--max-prefill-tokens", type=positive, default=16384)
     options.add_argument("--enable-mixed-chunk", action="store_true")
+    options.add_argument("--disable-radix-cache", action="store_true")
+    options.add_argument("--schedule-policy", choices=tuple(ORDERINGS))
     options.add_argument("--mem-fraction-static", type=share)
     options.add_argument("--tensor-parallel-size", "--tp-size", "--tp", type=positive, default=1)
     options.add_argument("--data-parallel-size", "--dp-size", "--dp", type=positive, default=1)
@@ -49,6 +53,10 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
         server.set("token_budget", tokens or default, why)
     if found.enable_mixed_chunk:
         server.set("batching", "mixed", "--enable-mixed-chunk")
+    if found.disable_radix_cache:
+        server.set("prefix_cache", False, "--disable-radix-cache")
+    if found.schedule_policy:
+        server.set("ordering", ORDERINGS[found.schedule_policy], "--schedule-policy")
     if found.mem_fraction_static:
         server.set("memory_share", found.mem_fraction_static, "--mem-fraction-static")
     if found.disable_cuda_graph_padding:

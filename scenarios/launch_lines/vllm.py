@@ -26,6 +26,7 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
     options.add_argument("--pipeline-parallel-size", "-pp", type=positive, default=1)
     options.add_argument("--enforce-eager", action="store_true")
     options.add_argument("--enable-chunked-prefill", action=argparse.BooleanOptionalAction)
+    options.add_argument("--enable-prefix-caching", action=argparse.BooleanOptionalAction)
     options.add_argument("--async-scheduling", action=argparse.BooleanOptionalAction, default=True)
     options.add_argument("--num-scheduler-steps", type=positive, default=1)
     options.add_argument("--disable-async-output-proc", action="store_true")
@@ -50,6 +51,8 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
     rows = _limits(server, found, memory)
     if found.enable_chunked_prefill is not None:
         server.set("chunked_prefill", found.enable_chunked_prefill, "--enable-chunked-prefill or its opposite")
+    if found.enable_prefix_caching is not None:
+        server.set("prefix_cache", found.enable_prefix_caching, "--enable-prefix-caching or its opposite")
     if graphs:
         sizes, why = _captured(found, compilation, rows)
         server.set("buckets", sizes, why)

@@ -71,6 +71,12 @@ def test_the_mode_that_a_server_runs_in(line: str, mode: str) -> None:
     assert read(line, H200).mode == mode
 
 
+def test_caches_of_prefixes_and_orders() -> None:
+    assert engine("vllm serve tiny --no-enable-prefix-caching")["prefix_cache"] is False
+    sglang = engine("sglang serve --model-path tiny --disable-radix-cache --schedule-policy lpm")
+    assert (sglang["prefix_cache"], sglang["ordering"]) == (False, "longest-prefix")
+
+
 def test_vllm_s_prompts_can_be_computed_whole() -> None:
     assert engine("vllm serve tiny --no-enable-chunked-prefill")["chunked_prefill"] is False
 
