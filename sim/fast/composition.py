@@ -196,7 +196,7 @@ class Composition:
 
     def values(self, form: Form, states: Column) -> Column:
         """What a form amounts to in each iteration."""
-        found: Column = (self._whole(form) + states[: self.steps].T).max(axis=0)
+        found: Column = (form + states[: self.steps].T).max(axis=0)
         return found
 
     def holds(self, states: Column, arrival: int | None) -> int:
@@ -231,7 +231,7 @@ class Composition:
         at = steps - 1
 
         def value(form: Form, step: int = at) -> int:
-            return form if isinstance(form, int) else int((self._whole(form)[:, step] + states[step]).max())
+            return form if isinstance(form, int) else int((form[:, step % form.shape[1]] + states[step]).max())
 
         real, device = self._real, self._device
         caller.now = int(states[steps, 0])
