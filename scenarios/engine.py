@@ -11,7 +11,7 @@ from pydantic import AfterValidator, Field
 
 from scenarios.errors import Refusal
 from scenarios.overlap import Overlap, OverlapOverride
-from scenarios.table import Count, Duration, NonEmpty, Share, Table
+from scenarios.table import Bytes, Count, Duration, NonEmpty, Share, Table
 
 Grain = Literal["engine", "pytorch"]
 FutureMap = Literal["ring", "request-slot"]
@@ -84,12 +84,15 @@ class EnginePreset(Table):
     prompt to compute, `longest-prefix`: with the most of it in the cache), `batching` whether prompts or decode rows go
     first or share steps, `policy` names a class or a function "module:name" in its place. `max_batch` bounds the
     requests in work (a closed batch runs whole), `token_budget` the new tokens of a step that computes prompts, which
-    `chunked_prefill` cuts to it. The KV cache has
-    `kv_blocks` blocks; None takes what the weights leave of `memory_share` of the device's memory, 0.9 being vLLM's
-    default for what an engine plans with. `kv_reservation` gives a request the blocks of its longest output when it is
-    admitted, or lets it grow block by block: then `watermark` of all blocks stay free at an admission (0.01 being
-    vLLM's), and when none are left whoever was admitted last computes its prompt again. With `prefix_cache`
-    prompts that begin alike are computed once and share blocks, as long as these are not needed otherwise.
+    `chunked_prefill` cuts to it.
+
+    The KV cache has `kv_blocks` blocks; None takes what weights and captured graphs leave of `memory_share` of the
+    device's memory, 0.9 being vLLM's default for what an engine plans with. `graph_memory` is what a captured graph
+    holds; None takes what was measured on an H200, by kernels. `kv_reservation` gives a request the blocks of its
+    longest output when it is admitted, or lets it grow block by block: then `watermark` of all blocks stay free at an
+    admission (0.01 being vLLM's), and when none are left whoever was admitted last computes its prompt again. With
+    `prefix_cache` prompts that begin alike are computed once and share blocks, as long as these are not needed
+    otherwise.
     """
 
     name: str
@@ -120,6 +123,7 @@ class EnginePreset(Table):
     watermark: Share = 0.01
     kv_blocks: Count | None = None
     memory_share: MemoryShare = 0.9
+    graph_memory: Bytes | None = None
     buckets: Buckets
     source: str
 
@@ -192,6 +196,7 @@ class EngineOverrides(Table):
     watermark: Share | None = None
     kv_blocks: Count | None = None
     memory_share: MemoryShare | None = None
+    graph_memory: Bytes | None = None
 
     def applied_to(self, preset: EnginePreset) -> EnginePreset:
         """Return the preset with these overrides in it, replaced host costs naming the scenario as source."""

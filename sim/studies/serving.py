@@ -34,6 +34,7 @@ from sim.serving.server import Server
 from sim.serving.source import RequestSource
 from sim.serving.waiting import ORDERINGS
 from sim.studies.host_numbers import with_host_numbers
+from sim.studies.kv_blocks import graph_bytes, kv_blocks
 from sim.studies.machines import MachineName, simulate
 from sim.studies.policy import policy_of
 from sim.studies.threads import threads
@@ -250,7 +251,9 @@ class ServingRun:
             )
             raise ScenarioError([Problem(self.source, "engine.token_budget", message)])
         scheduler = Scheduler(
-            (PrefixCache if engine.prefix_cache else KVCache)(self._kv_blocks() if blocks is None else blocks, PAGE),
+            (PrefixCache if engine.prefix_cache else KVCache)(
+                self._kv_blocks(mode) if blocks is None else blocks, PAGE
+            ),
             policy=policy_of(engine, self.source),
             waiting=ORDERINGS[engine.ordering](),
             max_rows=max_rows,
@@ -275,25 +278,25 @@ class ServingRun:
         """Rows that a request may run after its end: those in flight when it is seen, and room for one in any case."""
         return max(1, self.engine.overlap.steps_in_flight - 1)
 
-    def _kv_blocks(self) -> int:
-        if isinstance(self.part, TimerModel):
-            return self.engine.kv_blocks or 1 << 40  # a timer has no cache to fill
+    def _kv_blocks(self, mode: str) -> int:
         if self.engine.kv_blocks is not None:
             return self.engine.kv_blocks
-        share = self.engine.memory_share
-        room = int(self.profile.device.memory * share) - self.part.weight_bytes
-        blocks = room // (PAGE * self.part.kv_bytes_per_token)
-        if blocks < 1:
-            have, limit = self.part.weight_bytes / 2**30, self.profile.device.memory * share / 2**30
-            message = (
-                f"{self.part.name} has {have:.1f} GiB of weights, "
-                f"{share:.0%} of the memory of {self.profile.name} is {limit:.1f} GiB"
-            )
-            raise ScenarioError([Problem(self.source, "model", message)])
-        return blocks
+        if isinstance(self.part, TimerModel):
+            return 1 << 40  # a timer has no cache to fill
+        try:
+            return kv_blocks(self.part, self.profile, self.engine, self._graph_bytes if mode.endswith("graph") else 0)
+        except ValueError as error:
+            raise ScenarioError([Problem(self.source, "model", str(error))]) from error
+
+    @cached_property
+    def _graph_bytes(self) -> int:
+        assert isinstance(self.part, ModelShape)
+        return graph_bytes(self.part, self.engine, self.buckets, self.lowering())
 
     @property
     def largest_batch(self) -> int:
-        """How many requests of the workload fit into the KV cache together."""
+        """How many requests of the workload fit into the KV cache together, in every mode."""
         workload = self.scenario.workload
-        return self._kv_blocks() // -(-(workload.longest_context + workload.longest_output + self._late_rows) // PAGE)
+        return min(map(self._kv_blocks, self.scenario.engine.modes)) // -(
+            -(workload.longest_context + workload.longest_output + self._late_rows) // PAGE
+        )
