@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 
+from sim.check.disturbance import Disturbance, disturbed
 from sim.check.invariant import BrokenError, Violation
 from sim.check.programs import PROGRAMS
 from sim.check.relays import RELAYS
@@ -65,6 +66,7 @@ def attack_server(
     policy: MakePolicy | None = None,
     machine: MachineName = "reference",
     patience: int | None = PATIENCE,
+    disturbances: Sequence[Disturbance] = (),
 ) -> Broken | None:
     """Serve requests under watch; None when every invariant held from the first request to the last.
 
@@ -75,7 +77,7 @@ def attack_server(
     if policy is not None:
         server.scheduler.policy = policy()
     watch = Watch(server, patience)
-    witness = Witness(run.lowering())
+    witness = Witness(disturbed(run.lowering(), disturbances))
     costs = run.costs()
     warm = run.warm()
     running: Any = (Machine if machine == "reference" else FastMachine)(costs, witness.lower)
@@ -106,22 +108,24 @@ def attack_world(
     world: World, policy: MakePolicy | None = None, machine: MachineName = "reference", patience: int | None = PATIENCE
 ) -> Broken | None:
     """Serve a world under watch."""
-    return attack_server(world.serving(), world.mode, world.source(), policy, machine, patience)
+    run, source = world.serving(), world.source()
+    return attack_server(run, world.mode, source, policy, machine, patience, world.disturbances)
 
 
 def attack_again(world: World) -> None:
     """A world served twice gives the same, and so does the fast machine. Raises ``BrokenError`` otherwise."""
     run = world.serving()
+    lower = disturbed(run.lowering(), world.disturbances) if world.disturbances else run.lowering()
 
     def served(machine: Any) -> Timeline:
         threads = run.threads(world.mode, run.server(world.mode))
         timeline: Timeline = machine.run(threads, world.source(), warm=run.warm())
         return timeline
 
-    reference = served(Machine(run.costs(), run.lowering()))
-    same("determinism", reference, served(Machine(run.costs(), run.lowering())))
+    reference = served(Machine(run.costs(), lower))
+    same("determinism", reference, served(Machine(run.costs(), lower)))
     try:
-        fast = served(FastMachine(run.costs(), run.lowering()))
+        fast = served(FastMachine(run.costs(), lower))
     except OutsideError:
         return
     same("machines-agree", reference, fast)

@@ -34,7 +34,7 @@ class Watch(Server):
         self._policy: Policy = self.scheduler.policy
         self._patience = patience
         self._overtaken: dict[int, set[int]] = {}
-        self._idle_steps = 0
+        self._in_turn = True  # every plan took from the front of its queue
         self._readers: dict[int, set[int]] = {}  # of a step's slots: steps in flight that read them
         self.scheduler.policy = self._plan
 
@@ -99,6 +99,9 @@ class Watch(Server):
         waiting = tuple(queues.waiting)
         self._complain(self._queue(waiting, queues))
         plan = self._policy(queues, budget)
+        chosen = {r.id for r, _ in plan.prompts}
+        taken = [r.id in chosen for r in waiting]
+        self._in_turn &= taken == sorted(taken, reverse=True)
         self._complain(self._in_budget(plan, queues, budget))
         self._complain(self._fair(plan, queues, budget, waiting))
         return plan
@@ -136,9 +139,13 @@ class Watch(Server):
             )
 
     def _queue(self, waiting: tuple[Request, ...], queues: Queues) -> Iterable[Complaint]:
-        """Those that never lost their blocks stand in their order: of arrival, or of what is left to compute."""
+        """Requests stand in order of arrival, or of what is left to compute.
+
+        Once a policy has taken one out of its turn, those that lose their blocks come back to other places.
+        """
         accounts = self.ledger.accounts
-        fresh = [r for r in waiting if accounts[r.id].where is Where.WAITING and not accounts[r.id].preempted]
+        known = [r for r in waiting if accounts[r.id].where is Where.WAITING]
+        fresh = known if self._in_turn else [r for r in known if not accounts[r.id].preempted]
         if isinstance(self.scheduler.waiting, ArrivalOrder):
             come = {number: place for place, number in enumerate(accounts)}
             keys = [(come[r.id], 0, 0) for r in fresh]

@@ -12,6 +12,7 @@ from typing import Any
 
 from scenarios.loader import load_engine, load_model, load_profile
 from scenarios.scenario import Serving
+from sim.check.disturbance import Disturbance
 from sim.program.constants import Constants
 from sim.serving.request import Request
 from sim.serving.source import RequestSource
@@ -38,6 +39,7 @@ class World:
     that want fewer end by a stop token that the scheduler does not foresee. ``engine`` overrides the preset's knobs, as
     the table of a scenario does; ``step`` and ``row`` are device time of a step and of each of its rows, ``host`` is
     host time in each schedule, all in microseconds. With ``layers`` a tiny model runs in place of the timer.
+    ``disturbances`` are what goes wrong on the machine: a scenario's file cannot say them, and leaves them out.
     """
 
     requests: tuple[Asked, ...]
@@ -48,6 +50,7 @@ class World:
     row: int = 0
     host: int = 0
     layers: bool = False
+    disturbances: tuple[Disturbance, ...] = ()
 
     def with_engine(self, knobs: Mapping[str, Any]) -> World:
         """The same requests on an engine with these knobs."""
@@ -103,7 +106,8 @@ class World:
             for i, r in enumerate(asked)
         ]
         knobs = ", ".join(f"{name} = {_value(value)}" for name, value in self.engine.items() if value is not None)
-        return "\n".join([*lines, f"mode {self.mode}" + (f", {knobs}" if knobs else "")])
+        lines += [f"mode {self.mode}" + (f", {knobs}" if knobs else "")]
+        return "\n".join([*lines, *map(str, self.disturbances)])
 
     def _tree(self) -> dict[str, Any]:
         zero = {"base": "0ns", "per_row": "0ns", "per_token": "0ns"}

@@ -80,7 +80,7 @@ FAULTS = (
           "        self._tables.pop(request)"),
     Fault("blocks are rounded down", CACHE, "        return -(-tokens // self.block_tokens)",
           "        return max(1, tokens // self.block_tokens)"),
-    Fault("a table is returned and kept", CACHE, "self._tables.pop(request)", "self._tables[request]"),
+    Fault("a table is returned and kept", CACHE, "reversed(self._tables.pop(request))", "reversed(self._tables[request])"),
     Fault("the ring is one slot longer than its buffer", MAP,
           "        start = self._next if self._next + count <= self.capacity else 0",
           "        start = self._next if self._next + count <= self.capacity + 1 else 0"),

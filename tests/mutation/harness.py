@@ -21,8 +21,8 @@ from typing import Any
 ROOT = Path(__file__).parents[2]
 ROUND = 20
 """Examples of one attack before the next has its turn."""
-PATIENCE = 30.0
-"""Seconds of a processor after which a mutant counts as one that never ends."""
+PATIENCE = 10.0
+"""Seconds of a processor after which a run, of milliseconds as a rule, counts as one that never ends."""
 MEMORY = 3 << 30
 """Bytes that a mutant may take, for the same reason."""
 
@@ -69,7 +69,6 @@ def attempt(module: str, source: str, attacks: Sequence[str], examples: int = 50
         try:
             resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
             signal.signal(signal.SIGVTALRM, _never_ends)
-            signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
             for name in [n for n in sys.modules if n == "sim" or n.startswith("sim.")]:
                 del sys.modules[name]
             sys.meta_path.insert(0, Substitute(module, source))
@@ -115,6 +114,8 @@ def _round(given_attack: Callable[[Any], Callable[[], None]], turn: int) -> tupl
     import hypothesis
     from hypothesis import HealthCheck, Phase, settings
 
+    from scenarios.errors import ScenarioError
+
     tried = 0
     first: list[BaseException] = []
 
@@ -123,8 +124,11 @@ def _round(given_attack: Callable[[Any], Callable[[], None]], turn: int) -> tupl
         if first:
             return
         tried += 1
+        signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE)
         try:
             attack()
+        except ScenarioError:
+            return  # knobs of a world that do not go together
         except Exception as error:  # noqa: BLE001  a mutant may raise anything
             first.append(error)
 
@@ -152,6 +156,7 @@ def _server(turn: int) -> tuple[int, BaseException | None]:
         max_examples=ROUND, deadline=None, database=None, phases=(Phase.generate,), stateful_step_count=30,
         suppress_health_check=list(HealthCheck), print_blob=False,
     )  # fmt: skip
+    signal.setitimer(signal.ITIMER_VIRTUAL, ROUND * PATIENCE)
     try:
         with redirect_stdout(StringIO()):
             run_state_machine_as_test(hypothesis.seed(turn)(AnyServer), settings=quiet)  # type: ignore[no-untyped-call]

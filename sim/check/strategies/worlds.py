@@ -8,6 +8,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from scenarios.loader import list_engines, load_engine
+from sim.check.disturbance import Disturbance
 from sim.check.world import Asked, World
 
 MODES = ("serial-eager", "overlap-eager", "overlap-graph", "serial-graph")
@@ -33,6 +34,12 @@ def bucket_lists() -> st.SearchStrategy[list[int]]:
     return st.sets(st.integers(1, 9), min_size=1, max_size=4).map(sorted)
 
 
+def disturbances() -> st.SearchStrategy[Disturbance]:
+    """A slow kernel, a late event or a stalled host thread in one of the first steps."""
+    what = st.sampled_from(("slow-kernel", "late-event", "stalled-host"))
+    return st.builds(Disturbance, what, st.integers(0, 6), st.sampled_from((1, 50, 400)))
+
+
 @st.composite
 def engines(draw: st.DrawFn, longest: int = 8) -> dict[str, Any]:
     """Knobs of an engine, each often left as the preset has it; every request of ``requests`` fits into the cache."""
@@ -50,9 +57,6 @@ def engines(draw: st.DrawFn, longest: int = 8) -> dict[str, Any]:
         "late_stop_length": draw(st.sampled_from((None, True))),
         "buckets": draw(st.one_of(st.none(), bucket_lists())),
     }
-    budget = drawn["token_budget"]
-    if budget is not None and drawn["batching"] == "mixed":  # whose decode rows are part of it
-        drawn["max_batch"] = min(drawn["max_batch"] or budget, budget)
     return {name: value for name, value in drawn.items() if value is not None}
 
 
@@ -68,6 +72,9 @@ def worlds(draw: st.DrawFn, longest: int = 8) -> World:
     preset = draw(st.sampled_from((*(["lean"] * len(presets())), *presets())))
     modes = [mode for mode in MODES if load_engine(preset).lacks(mode) is None]
     engine = draw(engines(longest)) | ({} if preset == "lean" else {"preset": preset})
+    budget = engine.get("token_budget")
+    if budget and "mixed" in (engine.get("batching"), load_engine(preset).batching):  # decode rows are part of it
+        engine["max_batch"] = min(engine.get("max_batch", budget), budget)
     asked = draw(requests(longest=longest))
     if draw(st.integers(0, 3)) == 3:  # blocks run out while everybody decodes
         asked = tuple(Asked(0, BLOCK - 1, min(longest, 2 + r.tokens)) for r in asked)
@@ -81,4 +88,5 @@ def worlds(draw: st.DrawFn, longest: int = 8) -> World:
         draw(st.sampled_from((0, 10))),
         draw(st.sampled_from((0, 50, 300))),
         draw(st.sampled_from((False, False, False, True))),
+        tuple(draw(st.lists(disturbances(), max_size=2))) if draw(st.integers(0, 3)) == 3 else (),
     )
