@@ -12,9 +12,3 @@ PUBLISHED: dict[str, tuple[int, ...]] = {
 then every 8 up to 256 on a GPU with more than 80 GB (engine/graph.py). Up to 256, this project's ``max_batch``, are
 powers of two, TensorRT-LLM's default until 2026, and plain multiples of 8.
 """
-
-
-def up_to(buckets: tuple[int, ...], rows: int) -> tuple[int, ...]:
-    """The part of a list that batches of at most so many rows can use: the rest would only hold memory."""
-    enough = next((i for i, bucket in enumerate(buckets) if bucket >= rows), len(buckets) - 1)
-    return buckets[: enough + 1]

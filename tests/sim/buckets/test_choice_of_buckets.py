@@ -10,7 +10,7 @@ import pytest
 from scenarios.loader import load_model, load_scenario
 from sim.cli import main
 from sim.studies.buckets.memory import BYTES_A_NODE, GraphMemory
-from sim.studies.buckets.published import PUBLISHED, up_to
+from sim.studies.buckets.published import PUBLISHED
 from sim.studies.buckets.study import BucketStudy, Limit
 from sim.studies.serving import ServingRun
 from sim.studies.why import step_time
@@ -30,13 +30,6 @@ def test_graphs_hold_their_nodes_and_share_the_pool_of_the_largest() -> None:
     assert memory.a_row == 2 * (2 * 4096 + 128_256)  # the logits are the most that lives beside the residual
     assert memory.of_list((1, 8)) == 2 * memory.a_graph + 8 * memory.a_row
     assert GraphMemory.of(shape, 323, a_graph=14 << 20).held(2, 8) == (28 << 20) + 8 * memory.a_row
-
-
-def test_a_published_list_ends_where_the_batch_does() -> None:
-    assert up_to(PUBLISHED["powers of two"], 100) == (1, 2, 4, 8, 16, 32, 64, 128)
-    assert up_to(PUBLISHED["every 8"], 9) == (8, 16)
-    assert len(PUBLISHED["vLLM"]) == 51
-    assert up_to((1, 2), 5) == (1, 2)
 
 
 @pytest.mark.parametrize("mode", ["serial-graph", "overlap-graph"])
