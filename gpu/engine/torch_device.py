@@ -120,7 +120,7 @@ class TorchDevice:
             begun = self._begun.pop(batch.index)
             self._enter_forward()
         if "forward" in parts and begun.prompts is not None:
-            self._forwards.prompts = begun.prompts  # another step may have been prepared since
+            self._forwards.prompts = begun.prompts
         for call in begun.launches.of_parts(parts, streams=self._streams is not None):
             call()
             if work.sync_each and self._streams is not None:
@@ -164,11 +164,14 @@ class TorchDevice:
             torch.cuda.set_stream(self._before)
 
     def _begin(self, batch: Batch, *, overlap: bool) -> Begun:
-        """Fill the inputs of a step."""
+        """Fill the inputs of a step. Another thread may be launching the one before, whose prompts stay in force."""
         self._last = turn = self._turns[self._next]
-        launches = self._prefill(batch, turn, overlap) if batch.prompts else self._decode(batch, turn, overlap)
+        if batch.prompts:
+            begun = Begun(turn, *self._prefill(batch, turn, overlap))
+        else:
+            begun = Begun(turn, self._decode(batch, turn, overlap), None)
         self._next ^= 1
-        return Begun(turn, launches, self._forwards.prompts if batch.prompts else None)
+        return begun
 
     def _enter_forward(self) -> None:
         """Have a thread's launches go to the forward stream from its first one on."""
@@ -192,8 +195,8 @@ class TorchDevice:
             self._decodes[key] = Launches.of(calls, self._wrap)
         return self._decodes[key]
 
-    def _prefill(self, batch: Batch, turn: Turn, overlap: bool) -> Launches:
-        """Fill the rows of a step that computes prompts; its launches."""
+    def _prefill(self, batch: Batch, turn: Turn, overlap: bool) -> tuple[Launches, Prompts]:
+        """Fill the rows of a step that computes prompts; its launches, and the lists that they read."""
         tokens, decode, count, width = batch.tokens, batch.decode_rows, len(batch.prompts), self._inputs.width
         end = tokens * TABLE
         lists = wide_start(tokens) + decode * width if decode else end
@@ -204,7 +207,7 @@ class TorchDevice:
         wide = filled[lists - decode * width : lists].reshape(decode, width)
         self._inputs.prompts(batch, filled[:end].reshape(tokens, TABLE), wide, filled[lists:numbers])
         starts, ends, slots, *read = self._placed[lists:numbers].split(parts)
-        self._forwards.prompts = Prompts(tuple(chunk.tokens for chunk in batch.prompts), starts, ends, reads, *read)
+        prompts = Prompts(tuple(chunk.tokens for chunk in batch.prompts), starts, ends, reads, *read)
         key = self._next, tokens, decode, count, sum(reads), overlap
         if key not in self._prefills:
             if len(self._prefills) >= MOST_PREFILLS:
@@ -212,7 +215,7 @@ class TorchDevice:
             forward = self._forwards.prefill(tokens, decode, cached=bool(reads))
             calls = self._step(turn, forward, batch.rows, batch.rows, (tokens, TABLE), numbers, slots, overlap)
             self._prefills[key] = Launches.of(calls, self._wrap)
-        return self._prefills[key]
+        return self._prefills[key], prompts
 
     def _forward(self, rows: int, replay: bool) -> Calls:
         if replay:
