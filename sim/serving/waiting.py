@@ -103,7 +103,7 @@ class LongestPrefixFirst(ArrivalOrder):
     @overload
     def __getitem__(self, at: slice) -> list[Request]: ...
     def __getitem__(self, at: int | slice) -> Request | list[Request]:
-        return list(self)[at]
+        return next(iter(self)) if at == 0 and self._requests else list(self)[at]
 
 
 class ShortestFirst(Waiting):
