@@ -61,6 +61,12 @@ def capture(arguments: argparse.Namespace) -> int:
 
     if (arguments.target is None) != arguments.suite:
         raise ScenarioError([Problem("capture", "", "expected either MODULE:FUNCTION or --suite")])
+    if arguments.out is not None and not (arguments.suite and arguments.on):
+        raise ScenarioError([Problem("--out", "", "expected beside --suite and --on, whose results it takes")])
+    if arguments.out is not None and not arguments.out.resolve().parent.is_dir():
+        raise ScenarioError(
+            [Problem("--out", "", f"found {str(arguments.out)!r}, expected a file in a folder that exists")]
+        )
     on = arguments.on or "cpu"
     if on == "cuda":
         require_gpu("--on cuda")

@@ -57,6 +57,14 @@ def test_either_a_target_or_the_suite(capsys: pytest.CaptureFixture[str]) -> Non
     assert capsys.readouterr().err.count("expected either MODULE:FUNCTION or --suite") == 2
 
 
+def test_results_are_written_beside_a_run_of_the_suite_only(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["capture", "--suite", "--out", "x.json"]) == 2
+    assert main(["capture", "--suite", "--on", "cpu", "--out", "no/such/folder/x.json"]) == 2
+    told = capsys.readouterr().err
+    assert "expected beside --suite and --on" in told
+    assert "expected a file in a folder that exists" in told
+
+
 @pytest.mark.skipif(not SHIPPED.is_file(), reason="no results yet")
 def test_the_shipped_results_have_every_case_and_right_lines(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", "--suite", "--json"]) == 0
