@@ -157,15 +157,16 @@ def _replayed(session: _Session, trace: Trace, report: Report, *, misfit: bool) 
 
     try:
         replayed = session.several(replay, trace, misfit=misfit)
-    except RuntimeError as error:
+        differences = [_differences(one, other) for one, other in zip(eager, replayed, strict=True)]
+    except RuntimeError as error:  # CUDA's errors come late: here at the latest, where values are read
         report.equal = False
         report.error = f"{type(error).__name__}: {error}"
         report.add("replay-raises", "frozen", first_line(str(error)), None)
         return
     report.equal = True
     frozen = any(finding.effect == "frozen" for finding in report.findings)
-    for number, (one, other) in enumerate(zip(eager, replayed, strict=True), 1):
-        for rule, found, address in _differences(one, other):
+    for number, found_of_run in enumerate(differences, 1):
+        for rule, found, address in found_of_run:
             report.equal = False
             place = trace.written.get(address) if address else None
             host = address != 0 and report.on == "cuda" and trace.outside[address].device.type == "cpu"

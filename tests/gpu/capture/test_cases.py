@@ -65,6 +65,7 @@ def test_every_case_runs_somewhere_and_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.cuda
+@pytest.mark.filterwarnings("default")  # torch warns of its own deprecations while it captures
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs an NVIDIA GPU")
 @pytest.mark.parametrize("name", ["dropout", "where-for-mask", "sgd", "device-counter"])
 def test_what_can_be_captured_replays_what_the_function_does(name: str) -> None:
