@@ -34,9 +34,9 @@ AGAIN: tuple[Part, ...] = OVERLAP_PARTS[1:]
 BATCHES, LAUNCHED, STEPS, MASKS, RESULTS = "batches", "launched", "steps", "masks", "results"  # queues between threads
 
 
-def naive_loop(server: Server) -> Loop[None]:
+def naive_loop(server: Server, *, masks: bool = False) -> Loop[None]:
     """A plain Python loop: the host waits for the device after every operation."""
-    return serial_loop(server, sync_each=True)
+    return serial_loop(server, sync_each=True, masks=masks)
 
 
 def serial_loop(server: Server, *, sync_each: bool = False, masks: bool = False) -> Loop[None]:
@@ -119,8 +119,7 @@ def multi_step_loop(server: Server, *, steps: int, late_outputs: bool) -> Loop[N
     """Schedule once and launch up to ``steps`` decode steps, each from the tokens of the one before, on the device.
 
     Then wait for all of them, process them and emit their outputs together; with ``late_outputs`` only after the next
-    round has been launched.
-    Requests join between rounds; a prefill is a round of one step.
+    round has been launched. Requests join between rounds; a prefill is a round of one step.
     """
     running: list[tuple[Batch, Step]] = []
     while not (yield from begin(server)):

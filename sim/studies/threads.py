@@ -24,7 +24,7 @@ def threads(engine: EnginePreset, mode: str, server: Server) -> dict[str, Loop[N
     """
     overlap, masks = engine.overlap, engine.host.mask is not None
     if mode == "naive":
-        return {"scheduler": naive_loop(server)}
+        return {"scheduler": naive_loop(server, masks=masks)}
     if mode.startswith("serial") or (masks and overlap.masks == "serial"):
         return {"scheduler": serial_loop(server, masks=masks)}
     if overlap.loop == "late-sampling" or (masks and overlap.masks == "late-sampling"):

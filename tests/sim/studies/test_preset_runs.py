@@ -72,6 +72,8 @@ def test_masks_lie_between_logits_and_sampling_or_switch_overlap_off(timer: str)
     off = step_us(timer, "engine.preset=sglang", masks, "engine.overlap.masks=serial")
     serial = step_us(timer, "engine.preset=sglang", masks, mode="serial-eager")
     assert off == serial == pytest.approx(200 + 1500 + 100, rel=0.02)
+    naive = step_us(timer, "engine.modes=naive", masks, mode="naive")
+    assert naive == pytest.approx(200 + 1000 + 1500 + 100, rel=0.02)  # one after the other
     shorter = "engine.host.mask.base=150us"
     assert step_us(timer, "engine.preset=sglang-v0.4", shorter) == pytest.approx(1000, rel=0.02)
 
