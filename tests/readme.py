@@ -15,6 +15,8 @@ from sim.cli import main
 from sim.studies.micro.__main__ import summary
 from sim.studies.micro.comparison import everything
 from sim.studies.micro.tables import Tables
+from sim.studies.table import time
+from sim.studies.validation.clients import client_errors
 from sim.studies.validation.results_file import read_results
 from sim.studies.validation.summary import Summary
 
@@ -40,6 +42,23 @@ def validation(folder: Path) -> None:
     sys.stdout.write("\n".join(lines) + "\n")
 
 
+def serving() -> None:
+    """What clients of the validated open loop saw, and by how much the predictions of it were off."""
+    names = ("tokens_per_s", "tpot_mean_ns", "ttft_p50_ns", "ttft_p90_ns", "tpot_p50_ns", "tpot_p90_ns")
+    heads = (name.removesuffix("_ns").replace("_", " ") for name in names)
+    lines = [f"| rate | mode | {' | '.join(heads)} |", "|---" * (2 + len(names)) + "|"]
+    for case in read_results(H100 / "h200-serving.json").cases:
+        rate = next(text.partition("=")[2] for text in case.set if text.startswith("workload.rate"))
+        found = {error.name: error for error in client_errors([case], in_process=False)}
+        cells = []
+        for name in names:
+            error = found[name]
+            value = time(error.measured / 1000) if name.endswith("_ns") else f"{error.measured:,.0f}"
+            cells.append(f"{value} {error.error:+.1%}{'' if error.within else ' !'}")
+        lines.append(f"| {rate} | {case.mode} | {' | '.join(cells)} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
 def constants() -> None:
     """What launching and waiting cost, by the shipped profile."""
     found = load_profile("nvidia-h200").constants
@@ -57,6 +76,7 @@ TABLES = {
     "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS / "2026-11-23")))),
     "validation": lambda: validation(RESULTS),
     "validation-h100": lambda: validation(H100),
+    "serving": serving,
     "constants": constants,
 }
 _BLOCK = re.compile(r"```console\n\$ (overlapsim[^\n]*)\n(.*?)```", re.DOTALL)
