@@ -27,6 +27,8 @@ def threads(engine: EnginePreset, mode: str, server: Server) -> dict[str, Loop[N
         return {"scheduler": naive_loop(server, masks=masks)}
     if mode.startswith("serial") or (masks and overlap.masks == "serial"):
         return {"scheduler": serial_loop(server, masks=masks)}
+    if not mode.startswith("overlap"):
+        raise ValueError(f"no mode {mode!r}")
     if overlap.loop == "late-sampling" or (masks and overlap.masks == "late-sampling"):
         return {"scheduler": late_sampling_loop(server, masks=masks)}
     match overlap.loop:

@@ -25,7 +25,10 @@ def changed(path: Path, old: str, new: str) -> Path:
 
 def test_a_scenario_nobody_ships_is_answered_with_near_names() -> None:
     assert complaints("two-steams") == [
-        "two-steams: no such file, expected a shipped scenario ('two-streams') or a path to a .toml file"
+        (
+            "two-steams: no such file, expected a shipped scenario "
+            "('two-streams', 'limits-two-threads' or 'published-two-threads') or a path to a .toml file"
+        )
     ]
 
 
@@ -38,8 +41,8 @@ def test_a_missing_file_is_named() -> None:
     [
         ("title = 'x'\nbatch = = 1\n", "x.toml: line 2: no valid TOML: Invalid value"),
         ("title = [", "x.toml: no valid TOML: Invalid value (at end of document)"),
-        ("", "x.toml: kind: missing, expected 'serving' or 'program'"),
-        ("kind = 'server'", "x.toml: kind: found 'server', expected 'serving' or 'program'"),
+        ("", "x.toml: kind: missing, expected 'serving', 'program' or 'training'"),
+        ("kind = 'server'", "x.toml: kind: found 'server', expected 'serving', 'program' or 'training'"),
     ],
 )
 def test_a_file_that_is_no_scenario_says_where_it_goes_wrong(tmp_path: Path, text: str, line: str) -> None:

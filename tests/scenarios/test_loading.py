@@ -17,6 +17,7 @@ from scenarios.ops import Graph, Matmul, Repeat
 from scenarios.program import Program
 from scenarios.scenario import Serving
 from scenarios.table import Table
+from scenarios.training import Training
 from scenarios.translation import validated
 
 
@@ -186,7 +187,11 @@ def test_a_dumped_profile_and_engine_load_again(bench: Path) -> None:
 @pytest.mark.parametrize(("name", "kind", "title"), shelf.list_scenarios())
 def test_every_shipped_scenario_opens_with_what_it_shows_and_validates(name: str, kind: str, title: str) -> None:
     path = shelf.SCENARIOS.folder / f"{name}.toml"
-    schemas: dict[str, type[Serving | Program]] = {"serving": Serving, "program": Program}
+    schemas: dict[str, type[Serving | Program | Training]] = {
+        "serving": Serving,
+        "program": Program,
+        "training": Training,
+    }
     scenario = validated(schemas[kind], shelf.read_toml(path, name), str)
     assert scenario.title == title
     assert path.read_text().startswith("# ")

@@ -40,7 +40,7 @@ def test_a_process_that_fails_is_one_line_that_says_why() -> None:
     loaded = load_scenario("decode-llama-3.1-8b", SETS)
     with pytest.raises(ScenarioError, match=r"ended with exit status 2: no-such-scenario"):
         profiled_spans(loaded, ["no-such-scenario"], {"serial-eager": 1.0}, "cpu")
-    with pytest.raises(ScenarioError, match=r"ended with exit status 1: KeyError: 'no-such-mode'"):
+    with pytest.raises(ScenarioError, match=r"ended with exit status 1: ValueError: no mode 'no-such-mode'"):
         profiled(SETS, {"no-such-mode": 1.0}, "cpu")
 
 
