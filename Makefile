@@ -12,9 +12,13 @@ run: .venv/base
 test: .venv/test
 	$(BIN)/python -m pytest
 
-# The fast machine against the reference on 2,000 random programs and as many serving workloads: ten minutes.
+# The fast machine against the reference on 2,000 random programs and as many serving workloads; every fault and hundreds
+# of mutants must be caught, thousands of worlds must raise no alarm: half an hour of several processors.
 check-deep: .venv/test
 	$(BIN)/python -m pytest --hypothesis-profile=deep tests/sim/machine/test_fast_equals_reference.py tests/sim/studies/test_fast_serving.py
+	$(BIN)/python tests/mutation/run.py faults --jobs $(JOBS)
+	$(BIN)/python tests/mutation/run.py alarms --count 5000 --jobs $(JOBS)
+	$(BIN)/python tests/mutation/run.py mutants --count 240 --jobs $(JOBS)
 
 lint: .venv/test
 	$(BIN)/ruff check .
@@ -24,12 +28,6 @@ lint: .venv/test
 
 bench: .venv/test
 	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s
-
-# Every fault and hundreds of mutants must be caught, thousands of worlds must raise no alarm: minutes of many processors.
-check-deep: .venv/test
-	$(BIN)/python tests/mutation/run.py faults --jobs $(JOBS)
-	$(BIN)/python tests/mutation/run.py alarms --count 5000 --jobs $(JOBS)
-	$(BIN)/python tests/mutation/run.py mutants --count 240 --jobs $(JOBS)
 
 clean:
 	rm -rf .venv runs
