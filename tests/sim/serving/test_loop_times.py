@@ -8,8 +8,9 @@ from itertools import pairwise
 
 import pytest
 
-from sim.effects import Loop, Phase
+from sim.effects import Host, Loop, Phase, Wait
 from sim.loops import (
+    build,
     forward_thread_loops,
     graphs_or_overlap_loop,
     late_sampling_loop,
@@ -21,7 +22,7 @@ from sim.loops import (
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
-from sim.program.ops import STEP, Kernel, Op, Record
+from sim.program.ops import INPUTS, STEP, Kernel, Op, Record
 from sim.serving.buckets import Buckets
 from sim.serving.kv_cache import KVCache
 from sim.serving.request import Request
@@ -205,3 +206,18 @@ def test_every_loop_delivers_every_token_once(loops: Loops) -> None:
     timeline = replace(BUSY, requests=3, tokens=13).run(loops, stops={1: 5})
     assert [r.tokens for r in sorted(timeline.served, key=lambda r: r.request)] == [13, 5, 13]
     assert sum(d.tokens for d in timeline.deliveries) == 31
+
+
+@pytest.mark.parametrize("wait_for_inputs", [False, True])
+def test_inputs_are_prepared_after_those_before_have_left_their_buffer(wait_for_inputs: bool) -> None:
+    server = Server(Scheduler(KVCache(64)), None)
+    server.add((Request(0, 1, 2, computed=True),))
+    steps = build(server, wait_for_inputs=wait_for_inputs)
+    schedule = next(steps)
+    assert isinstance(schedule, Host)
+    effect = steps.send(schedule.work())
+    if wait_for_inputs:
+        assert effect == Wait(INPUTS)
+        effect = steps.send(None)
+    assert isinstance(effect, Host)
+    assert effect.name == "prepare"
