@@ -1,4 +1,7 @@
-"""The console blocks and measured tables of the README: compute them, compare them, or with ``--write`` renew them."""
+"""Console blocks and measured tables of all pages: compute them, compare them, or with ``--write`` renew them.
+
+``python tests/readme.py --write [PAGE ...]`` renews some, such as ``sim/fast/README.md``, or all.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,60 @@ from sim.studies.micro.comparison import everything
 from sim.studies.micro.tables import Tables
 from sim.studies.table import time
 from sim.studies.validation.clients import client_errors
-from sim.studies.validation.results_file import read_results
+from sim.studies.validation.results_file import ResultsFile, read_results
 from sim.studies.validation.summary import Summary
 
-README = Path(__file__).parent.parent / "README.md"
-RESULTS = README.parent / "gpu/results/nvidia-h200"
-H100 = README.parent / "gpu/results/nvidia-h100"
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("scenarios", "sim", "gpu", "tests", ".")
+    for path in ROOT.joinpath(folder).glob("*.md" if folder == "." else "**/*.md")
+)
+GUIDE = "scenarios/chapter/README.md"
+"""Written by ``overlapsim chapter`` and compared by a test of its own."""
+RESULTS = ROOT / "gpu/results/nvidia-h200"
+H100 = ROOT / "gpu/results/nvidia-h100"
+HEADLINES = {
+    "h200.json": "decode, prefill, bare launches",
+    "second/h200.json": "the same on another H100, by the first one's profile",
+    "h200-serving.json": "open loop: throughput, TTFT and TPOT",
+    "loops.json": "loops of other engines",
+    "chapter.json": "a chapter's scripts and exercises",
+    "training.json": "training steps",
+}
+"""Validations that are shipped, in the order in which they are told."""
+
+
+def headline() -> None:
+    """Every shipped validation in a line for each kind of case, the card and the day included."""
+    lines = [
+        "| what | card | measured | | cases | error | worst | verdicts |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for name, told in HEADLINES.items():
+        for folder in (H100, RESULTS):
+            if (folder / name).exists():
+                lines += _headlines(told, read_results(folder / name))
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def _headlines(told: str, results: ResultsFile) -> list[str]:
+    card = results.provenance["gpu"].removesuffix(" HBM3").removeprefix("NVIDIA ")
+    first = [told, card, results.provenance["date"]]
+    clients = list(client_errors(results.cases, in_process=False))
+    if all(case.clients for case in results.cases):
+        errors = [abs(error.error) for error in clients]
+        within = f"{sum(error.within for error in clients)} of {len(errors)} within limits"
+        row = [*first, "all modes", str(len(errors)), f"{sum(errors) / len(errors):.1%}", f"{max(errors):.1%}", within]
+        return [f"| {' | '.join(row)} |"]
+    score = Summary.of("", results).scores[0]
+    lines = []
+    for group in [group for group in score.plain if group != "all"]:
+        verdicts = "" if lines else f"{score.verdicts.right} of {score.verdicts.of}"
+        counted = score.counted[group]
+        row = [*(["", "", ""] if lines else first), group, str(counted.cases), f"{counted.mean:.1%}"]
+        lines.append(f"| {' | '.join([*row, f'{score.plain[group].worst:.1%}', verdicts])} |")
+    return lines
 
 
 def validation(folder: Path) -> None:
@@ -73,6 +124,7 @@ def constants() -> None:
 
 
 TABLES = {
+    "headline": headline,
     "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS / "2026-11-23")))),
     "validation": lambda: validation(RESULTS),
     "validation-h100": lambda: validation(H100),
@@ -80,11 +132,20 @@ TABLES = {
     "constants": constants,
 }
 _BLOCK = re.compile(r"```console\n\$ (overlapsim[^\n]*)\n(.*?)```", re.DOTALL)
+_TABLE = re.compile(r"<!-- ([a-z0-9-]+) -->\n(.*?)<!-- \1 -->", re.DOTALL)
+_LINK = re.compile(r"\]\(([^)\s]+)\)")
+_ANCHOR = re.compile(r'<a id="([^"]+)">')
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Each command of the README with the output that stands under it."""
-    return [(match[1], match[2]) for match in _BLOCK.finditer(README.read_text())]
+def text_of(page: str) -> str:
+    """A page as it stands."""
+    return (ROOT / page).read_text(encoding="utf-8")
+
+
+def blocks() -> list[tuple[str, str, str]]:
+    """Each command of each page with the output that stands under it."""
+    pages = [page for page in PAGES if page != GUIDE]
+    return [(page, match[1], match[2]) for page in pages for match in _BLOCK.finditer(text_of(page))]
 
 
 def output(command: str) -> str:
@@ -97,7 +158,7 @@ def output(command: str) -> str:
 
 def tables() -> dict[str, str]:
     """The tables that stand between marks, by mark."""
-    return {mark: README.read_text().split(f"<!-- {mark} -->\n")[1] for mark in TABLES}
+    return {match[1]: match[2] for page in PAGES for match in _TABLE.finditer(text_of(page))}
 
 
 def table(mark: str) -> str:
@@ -108,9 +169,36 @@ def table(mark: str) -> str:
     return f"\n{printed.getvalue()}\n"
 
 
-if __name__ == "__main__" and sys.argv[1:] == ["--write"]:
-    text = _BLOCK.sub(lambda match: f"```console\n$ {match[1]}\n{output(match[1])}```", README.read_text())
-    for name in TABLES:
-        before, _, after = text.split(f"<!-- {name} -->\n")
-        text = f"<!-- {name} -->\n".join((before, table(name), after))
-    README.write_text(text)
+def anchors(page: str) -> set[str]:
+    """Where links into a page may go: its headings as GitHub names them, and anchors of its own."""
+    without = re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)
+    heads = (
+        re.sub(r"[^\w\- ]", "", line.lstrip("#").strip().lower()) for line in without.splitlines() if line[:1] == "#"
+    )
+    return {head.replace(" ", "-") for head in heads} | set(_ANCHOR.findall(without))
+
+
+def dead_links(page: str) -> list[str]:
+    """Relative links of a page that lead nowhere."""
+    dead = []
+    for link in _LINK.findall(re.sub(r"```.*?```", "", text_of(page), flags=re.DOTALL)):
+        name, _, anchor = link.partition("#")
+        target = (ROOT / page).parent / name if name else ROOT / page
+        if re.match(r"[a-z]+:", link):
+            continue
+        if not target.exists() or (anchor and anchor not in anchors(str(target.resolve().relative_to(ROOT)))):
+            dead.append(link)
+    return dead
+
+
+def renewed(page: str) -> str:
+    """A page with today's outputs and tables."""
+    text = text_of(page)
+    if page != GUIDE:
+        text = _BLOCK.sub(lambda match: f"```console\n$ {match[1]}\n{output(match[1])}```", text)
+    return _TABLE.sub(lambda match: f"<!-- {match[1]} -->\n{table(match[1])}<!-- {match[1]} -->", text)
+
+
+if __name__ == "__main__" and sys.argv[1:2] == ["--write"]:
+    for each in sys.argv[2:] or PAGES:
+        (ROOT / each).write_text(renewed(each), encoding="utf-8")
