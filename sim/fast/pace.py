@@ -6,11 +6,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from sim.fast.launch_queue import NEVER
 from sim.program.constants import Constants
 from sim.timeline.spans import Column
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(eq=False, slots=True)
 class Pace:
     """What a train does to its stream: nanoseconds, from the beginning of its first call where they are submissions.
 
@@ -26,6 +27,7 @@ class Pace:
     last: int
     slacks: Column
     befores: Column
+    _scan: Column | None = None
 
     @classmethod
     def of(cls, returns: Column, ns: Column, constants: Constants) -> Pace:
@@ -45,10 +47,18 @@ class Pace:
         slack, before, last = (int(np.asarray(column)[step]) for column in (self.slack, self.before, self.last))
         return Pace(self.count, self.first, slack, before, last, self.slacks[:, step], self.befores[:, step])
 
-    def starts(self, first: int | Column, now: int | Column) -> Column:
-        """When each kernel starts, the first one and the first call being given."""
-        ready = self.slacks + now
-        ready[0] = first
-        starts: Column = np.maximum.accumulate(ready)
+    @property
+    def scan(self) -> Column:
+        """The largest of the slacks up to each kernel's, the first one's left out; found once for all equal trains."""
+        if self._scan is None:
+            self._scan = self.slacks.copy()
+            self._scan[0] = NEVER
+            np.maximum.accumulate(self._scan, axis=0, out=self._scan)
+        return self._scan
+
+    def starts(self, first: int | Column, now: int | Column, out: Column | None = None) -> Column:
+        """When each kernel starts, the first one and the first call being given, into ``out`` if there is one."""
+        starts: Column = np.add(self.scan, now, out=out)
+        np.maximum(starts, first, out=starts)
         starts += self.befores
         return starts

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from array import array
+
 import numpy as np
 
 from sim.fast.pace import Pace
@@ -20,6 +22,7 @@ class SpanWriter:
         self._track = track
         self._launch = recorder.name("cudaLaunchKernel")
         self._correlation = 0
+        self._trains: _Trains | None = None
 
     @property
     def track(self) -> int:
@@ -68,25 +71,58 @@ class SpanWriter:
         """Kernels launched one after the other by calls from ``begin`` on; the first kernel starts at ``first``."""
         if not self.kept:
             return
-        count = len(names)
-        number = self.recorder.correlate(count)
+        number = self.recorder.correlate(len(names))
+        trains = self._trains
+        if trains is None or trains.pace is not pace or not self.recorder.ends_with(trains):
+            trains = self._trains = _Trains(self._track, track, self._launch, returns, pace, ns, names, number)
+        trains.add(begin, first, step)
+        self.recorder.later(2 * len(names), trains)
 
-        def write(rows: Column) -> None:
-            correlations = np.arange(number, number + count)
-            calls, kernels = rows[:count], rows[count:]
-            ends = returns + begin
-            starts = np.concatenate([[begin], ends[:-1]])
-            _fill(calls, self._track, starts, ends, CALL, self._launch, correlations, step)
-            starts = pace.starts(first, begin)
-            _fill(kernels, track, starts, starts + ns, KERNEL, names, correlations, step)
 
-        self.recorder.later(2 * count, write)
+class _Trains:
+    """Trains of the same pace, one after the other, by the begin of each, the start of its first kernel and its step.
+
+    ``number`` is the correlation of the first kernel of all.
+    """
+
+    __slots__ = ("_each", "_launch", "_names", "_ns", "_number", "_returns", "_thread", "_track", "pace")
+
+    def __init__(
+        self, thread: int, track: int, launch: int, returns: Column, pace: Pace, ns: Column, names: Column, number: int
+    ) -> None:
+        self.pace = pace
+        self._thread = thread
+        self._track = track
+        self._launch = launch
+        self._returns = returns
+        self._ns = ns
+        self._names = names
+        self._number = number
+        self._each = array("q")
+
+    def add(self, begin: int, first: int, step: int) -> None:
+        """One more train."""
+        self._each.extend((begin, first, step))
+
+    def __call__(self, rows: Column) -> None:
+        """Write the spans of all: of each train its calls and then its kernels."""
+        count = len(self._names)
+        begins, firsts, steps = np.frombuffer(self._each, dtype=np.int64).reshape(-1, 3, 1).transpose(1, 0, 2)
+        spans = rows.reshape(len(begins), 2, count, -1)
+        correlations = np.arange(self._number, self._number + len(begins) * count).reshape(-1, count)
+        calls, kernels = spans[:, 0], spans[:, 1]
+        ends = calls[:, :, 2]
+        np.add(self._returns, begins, out=ends)
+        _fill(calls, self._thread, begins, ends, CALL, self._launch, correlations, steps)
+        calls[:, 1:, 1] = ends[:, :-1]
+        starts = self.pace.starts(firsts, begins, out=kernels[:, :, 1])
+        _fill(kernels, self._track, starts, starts + self._ns, KERNEL, self._names, correlations, steps)
 
 
 def _fill(
     rows: Column, track: int, starts: Column, ends: Column, kind: int, names: Column | int,
-    correlations: Column | int, step: int,
+    correlations: Column | int, steps: Column | int,
 ) -> None:  # fmt: skip
     """Put columns into rows."""
-    for column, values in enumerate((track, starts, ends, kind, names, correlations, step)):
-        rows[:, column] = values
+    for column, values in enumerate((track, starts, ends, kind, names, correlations, steps)):
+        rows[..., column] = values

@@ -16,6 +16,7 @@ from sim.timeline.rows import Rows
 
 Column = npt.NDArray[np.int64]
 Write = Callable[[Column], None]
+"""Puts spans into as many rows, their columns as in ``FIELDS``."""
 FIELDS = ("track", "start", "end", "kind", "name", "correlation", "step")
 HEAD = 4096
 """Spans among which almost all names of a run occur."""
@@ -122,6 +123,14 @@ class Spans:
         return self.made[0] == other.made[0] and np.array_equal(self.made[1], other.made[1])
 
 
+@dataclass(slots=True)
+class _Later:
+    """So many spans, and who writes them."""
+
+    count: int
+    write: Write
+
+
 class Recorder:
     """Collects spans while a machine runs; appending is the machine's hot path.
 
@@ -138,7 +147,8 @@ class Recorder:
         self._resumed: dict[int, list[tuple[int, int, int]]] = {}
         self._ids: dict[str, int] = {}
         self._data = bytearray()
-        self._parts: list[bytearray | tuple[int, Write]] = [self._data]
+        self._parts: list[bytearray | _Later] = [self._data]
+        self._late: _Later | None = None
         self._correlation = 0
 
     def track(self, name: str, place: Place, rank: int = 0) -> int:
@@ -166,9 +176,17 @@ class Recorder:
         self._data += _pack(track, start, end, kind, name, correlation, step)
 
     def later(self, count: int, write: Write) -> None:
-        """Append so many spans, which ``write`` will put into as many rows, their columns as in ``FIELDS``."""
-        self._data = bytearray()
-        self._parts += [(count, write), self._data]
+        """Append so many spans, which ``write`` will write, all at once with those before them if it comes last."""
+        if self.ends_with(write):
+            assert self._late is not None
+            self._late.count += count
+            return
+        self._data, self._late = bytearray(), _Later(count, write)
+        self._parts += [self._late, self._data]
+
+    def ends_with(self, write: Write) -> bool:
+        """Whether the last spans are ``write``'s."""
+        return self._late is not None and self._late.write is write and not self._data
 
     def scheduled(self, batch: Batch, now: int) -> None:
         """Stamp the requests that a schedule has taken in; one that was preempted keeps its first stamp."""
@@ -207,26 +225,29 @@ class Recorder:
         return Timeline(tuple(self.tracks), spans, self.deliveries.copy(), tuple(self.served), origin, machine=machine)
 
 
-def _written(parts: Sequence[bytearray | tuple[int, Write]]) -> Column:
-    """The rows of all parts, one after the other."""
+def _written(parts: Sequence[bytearray | _Later]) -> Column:
+    """The rows of all parts, one after the other, as a table whose columns are contiguous."""
     width = len(FIELDS)
-    counts = [part[0] if isinstance(part, tuple) else len(part) // (8 * width) for part in parts]
-    table = np.empty((sum(counts), width), dtype=np.int64)
+    counts = [part.count if isinstance(part, _Later) else len(part) // (8 * width) for part in parts]
+    table = np.empty((sum(counts), width), dtype=np.int64, order="F")
     low = 0
     for part, count in zip(parts, counts, strict=True):
         rows = table[low : low + count]
-        if isinstance(part, tuple):
-            part[1](rows)
+        if isinstance(part, _Later):
+            part.write(rows)
         else:
             rows[:] = np.frombuffer(part, dtype=np.int64).reshape(-1, width)
         low += count
     return table
 
 
-def _sorted(names: Sequence[str], table: Column) -> tuple[tuple[str, ...], Column]:
-    tracks = int(table[:, 0].max(initial=0)) + 1
-    table = table.take(np.argsort(table[:, 1] * tracks + table[:, 0], kind="stable"), axis=0)
-    column = np.ascontiguousarray(table[:, 4])
+def _sorted(names: Sequence[str], written: Column) -> tuple[tuple[str, ...], Column]:
+    tracks = int(written[:, 0].max(initial=0)) + 1
+    order = np.argsort(written[:, 1] * tracks + written[:, 0], kind="stable")
+    table = np.empty(written.shape, dtype=np.int64, order="F")
+    for column, found in zip(written.T, table.T, strict=True):
+        np.take(column, order, out=found, mode="clip")  # the mode that writes into ``out`` without a copy
+    column = table[:, 4]
     first = _first(column, len(names))
     used = np.argsort(first, kind="stable")[: np.count_nonzero(first < len(table))]
     number = np.zeros(len(names), dtype=np.int64)
@@ -250,7 +271,7 @@ def _first(numbers: Column, count: int) -> Column:
 
 @dataclass(frozen=True)
 class Timeline:
-    """Spans of host threads and streams, as an integer table whose columns are ``FIELDS``.
+    """Spans of host threads and streams, as an integer table whose columns, each contiguous, are ``FIELDS``.
 
     Times are nanoseconds from the start of the run. ``kind`` holds a ``Kind``, ``name`` an index into ``names``.
     A graph's kernels carry the correlation id of the one call that launched them. ``origin`` is what
