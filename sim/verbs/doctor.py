@@ -29,7 +29,9 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(verbs, "doctor", "half a minute of checks: may predictions be trusted here?", doctor, EXAMPLES)
     verb.add_argument("--on", choices=("cuda", "cpu"), required=True, help="what to look at")
     verb.add_argument(
-        "--profile", default="nvidia-h200", metavar="NAME", help="the profile to compare with (default nvidia-h200)"
+        "--profile",
+        metavar="NAME",
+        help="the profile to compare with (default: the shipped one of this GPU; nvidia-h200 where there is none)",
     )
     verb.add_argument("--json", action="store_true", help="print one JSON object instead of the table")
 
@@ -38,14 +40,16 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Measure, print a verdict a line and how far to trust predictions."""
     from rich.console import Console
 
+    from gpu.doctor.choice import profile_for
     from gpu.doctor.host import host_lines
     from gpu.doctor.needs import require_gpu
     from gpu.doctor.report import Report
     from scenarios.loader import load_profile
 
-    profile = load_profile(arguments.profile)
-    if arguments.on == "cuda":
-        require_gpu()
+    profile = None if arguments.profile is None else load_profile(arguments.profile)
+    gpu = require_gpu() if arguments.on == "cuda" else None
+    if profile is None:
+        profile = load_profile(profile_for(gpu))
     report = Report(arguments.on, profile.name)
     with Console(stderr=True).status("doctor") as status:
 

@@ -8,7 +8,7 @@ from scenarios.errors import Problem, ScenarioError
 from scenarios.loader import load_scenario
 from scenarios.suite import Configuration
 from sim.studies.noise import noise
-from sim.studies.validation.clients import compared, repeats_of
+from sim.studies.validation.clients import compared, repeats_of, speedup_of
 from sim.studies.validation.digest import run_digest
 from sim.studies.validation.predict import predict, quantity_of
 from sim.studies.validation.results_file import Case, ResultsFile
@@ -45,6 +45,7 @@ def case_of(
         digest=run_digest(loaded),
         host_ns=dict(host_ns or {}),
         clients=compared(shipped.clients, {} if in_process is None else in_process.clients, clients) if clients else {},
+        speedup_of=speedup_of(loaded, shipped.timeline) if clients else "time",
     )
 
 

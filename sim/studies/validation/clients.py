@@ -10,7 +10,8 @@ import numpy as np
 from scenarios.loader import LoadedScenario
 from scenarios.scenario import Serving
 from sim.studies.noise import noise
-from sim.studies.validation.results_file import Case, ClientMetric
+from sim.studies.validation.results_file import Case, ClientMetric, SpeedupOf
+from sim.timeline.latency import Latencies
 from sim.timeline.metrics import pace
 from sim.timeline.spans import Timeline
 
@@ -40,6 +41,20 @@ def client_metrics(loaded: LoadedScenario, timeline: Timeline) -> dict[str, floa
         for percentile in percentiles if values else ():
             found[f"{name}_p{percentile}_ns"] = round(float(np.quantile(values, percentile / 100)), 1)
     return found
+
+
+def speedup_of(loaded: LoadedScenario, predicted: Timeline) -> SpeedupOf:
+    """By what modes are compared: throughput where clients wait for answers or requests pile up, TPOT below that.
+
+    Of a fixed batch and of programs it is the time that their cases hold; so it is below saturation where nothing has a
+    TPOT. Whether requests pile up is read from the prediction, since a file of results keeps no measured timeline.
+    """
+    scenario = loaded.scenario
+    if not isinstance(scenario, Serving) or scenario.workload.batch is not None:
+        return "time"
+    if scenario.workload.clients is not None or Latencies.of(predicted).saturated:
+        return "tokens_per_s"
+    return "tpot_mean_ns" if any(request.tokens > 1 for request in predicted.served) else "time"
 
 
 def compared(

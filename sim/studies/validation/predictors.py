@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
-from sim.studies.validation.results_file import Case
+from sim.studies.validation.results_file import Case, ClientMetric
 
 
 @dataclass(frozen=True, slots=True)
 class Predictor:
-    """What is predicted for a case, in nanoseconds (None where it has no prediction).
+    """What is predicted for a case, in nanoseconds, and of what clients see (None where there is no prediction).
 
     ``always_helps`` says that every mode helps, whatever the numbers.
     """
@@ -18,6 +18,7 @@ class Predictor:
     name: str
     key: str
     ns: Callable[[Case], int | None]
+    seen_by_clients: Callable[[ClientMetric], float | None] = lambda _: None
     always_helps: bool = False
 
 
@@ -34,14 +35,20 @@ def summed(case: Case) -> int:
     return case.parts.host_ns + case.parts.launch_ns + case.parts.device_ns
 
 
-SHIPPED = Predictor("shipped profile", "shipped", lambda case: case.predicted_ns)
-IN_PROCESS = Predictor("in-process host costs", "in_process", lambda case: case.predicted_in_process_ns)
+SHIPPED = Predictor("shipped profile", "shipped", lambda case: case.predicted_ns, lambda metric: metric.predicted)
+IN_PROCESS = Predictor(
+    "in-process host costs",
+    "in_process",
+    lambda case: case.predicted_in_process_ns,
+    lambda metric: metric.predicted_in_process,
+)
 ALWAYS_HELPS = Predictor("naive: always helps", "always_helps", promised, always_helps=True)
 SUM_OF_PARTS = Predictor("naive: sum of kernels plus host", "sum_of_parts", summed)
 BEST_KNOWN = Predictor(
     "in-process host costs, programs by the shipped profile",
     "best_known",
     lambda case: case.predicted_in_process_ns or case.predicted_ns,
+    lambda metric: metric.predicted if metric.predicted_in_process is None else metric.predicted_in_process,
 )
 PREDICTORS = (SHIPPED, IN_PROCESS, ALWAYS_HELPS, SUM_OF_PARTS)
 

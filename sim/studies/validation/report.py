@@ -13,7 +13,7 @@ from sim.studies.table import time
 from sim.studies.validation.clients import client_errors
 from sim.studies.validation.predictors import IN_PROCESS, SHIPPED, Predictor
 from sim.studies.validation.results_file import Case
-from sim.studies.validation.scores import Comparison, Score, error_of
+from sim.studies.validation.scores import VERDICTS, Comparison, Score, error_of
 from sim.studies.validation.summary import Summary
 
 COLUMNS = (
@@ -30,7 +30,8 @@ COLUMNS = (
 )
 LEFT = ("mode", "verdict")
 COUNTED = (
-    "counted: mean of what errors exceed half their noise; clear: comparisons whose measured effect exceeds its noise"
+    "counted: mean of what errors exceed half their noise; clear: comparisons whose measured effect exceeds its noise;"
+    " speedups are of times, of throughput where clients wait for answers or requests pile up, else of TPOT"
 )
 
 
@@ -47,6 +48,7 @@ def print_summary(console: Console, summary: Summary) -> None:
             console.print(table)
     console.print(_scores(summary))
     console.print(Text(COUNTED, style="dim"), soft_wrap=True)
+    console.print(_verdicts(summary))
     for sentence in sentences(summary):
         console.print(sentence, soft_wrap=True, highlight=False, markup=False)
 
@@ -156,6 +158,22 @@ def _scores(summary: Summary) -> Table:
         table.add_section()
         for row in _score_rows(one):
             table.add_row(*row)
+    return table
+
+
+def _verdicts(summary: Summary) -> Table:
+    """Measured verdicts by predicted ones, a section a predictor."""
+    table = Table(box=None, header_style="bold", pad_edge=False, title="verdicts", title_justify="left")
+    for name in ("predictor", "measured"):
+        table.add_column(name, no_wrap=True)
+    for name in VERDICTS:
+        table.add_column(f"said: {name}", justify="right", no_wrap=True)
+    for one in summary.scores:
+        table.add_section()
+        for measured, said in one.verdicts.counts.items():
+            name = one.predictor.name if measured == VERDICTS[0] else ""
+            numbers = [Text(str(said[v]), style="bold red" if said[v] and v != measured else "") for v in VERDICTS]
+            table.add_row(name, measured, *numbers)
     return table
 
 

@@ -18,6 +18,7 @@ from scenarios.translation import validated
 from sim.timeline.chrome import replacing
 
 Quantity = Literal["step", "total"]
+SpeedupOf = Literal["time", "tokens_per_s", "tpot_mean_ns"]
 Nanoseconds = Annotated[int, Field(ge=0)]
 
 
@@ -49,7 +50,8 @@ class Case(Table):
     is half the range from the 10th to the 90th percentile of ``measured_ns``. ``digest`` names what was run, whatever
     it is called and predicted with. ``parting`` says where the two timelines part first, for the worst cases.
     ``host_ns`` is what the host thread did of a measured step, by ``HOST_PARTS``, each the median of the repeats; empty
-    of a program. ``clients`` are the metrics of an open loop's requests (``client_metrics``), none of other cases.
+    of a program. ``clients`` are the metrics of an open loop's requests (``client_metrics``), none of other cases;
+    ``speedup_of`` is the one of them by which its modes are compared, ``time`` elsewhere.
     """
 
     name: str
@@ -67,6 +69,7 @@ class Case(Table):
     parting: str = ""
     host_ns: dict[str, Nanoseconds] = Field(default_factory=dict)
     clients: dict[str, ClientMetric] = Field(default_factory=dict)
+    speedup_of: SpeedupOf = "time"
 
     @property
     def configuration(self) -> tuple[str, tuple[str, ...]]:

@@ -1,25 +1,27 @@
 """How good predictions are: errors of times and of speedups, and whether a mode helps.
 
 A speedup compares a mode with its base: ``serial-eager``, for ``overlap-graph`` also ``serial-graph``, and ``eager``
-for the graphs of a program and of a training step. Its noise is that of both times, relative and in quadrature:
-``hypot(noise/median of the base, noise/median of the mode)``. A mode *helps* when its speedup exceeds ``1 + noise``,
-*hurts* when the inverse does, and otherwise makes *no difference*. The measured noise decides for measured and
-predicted speedups alike.
+for the graphs of a program and of a training step. It is a ratio of medians: of times, of an open loop of what its
+cases say (``speedup_of``). Modes are measured in turn, so that each repeat has a speedup of its own, in which a host
+that drifts under both cancels: half the range of these from the 10th to the 90th percentile is the speedup's noise. A
+mode *helps* when its speedup exceeds ``1 + noise``, *hurts* when the inverse does, and otherwise makes *no difference*.
+The measured noise decides for measured and predicted speedups alike.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from math import hypot
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 
+from sim.studies.noise import noise
 from sim.studies.validation.predictors import Predictor
 from sim.studies.validation.results_file import Case
 
 Verdict = Literal["helps", "no difference", "hurts"]
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 Group = Literal["graph modes", "eager modes", "programs"]
 GROUPS: tuple[Group, ...] = ("graph modes", "eager modes", "programs")
 
@@ -32,14 +34,21 @@ class Comparison:
     case: Case
 
     @property
+    def quantity(self) -> str:
+        """What the speedup is one of: a time, or a metric of an open loop's clients."""
+        named = [case.speedup_of for case in (self.base, self.case)]
+        return "tokens_per_s" if "tokens_per_s" in named else named[0]
+
+    @property
     def speedup(self) -> float:
         """Measured, between medians."""
-        return self.base.measured / self.case.measured
+        return self._ratio(*(float(np.median(self._measured(case))) for case in (self.base, self.case)))
 
     @property
     def noise(self) -> float:
-        """Of the measured speedup, relative."""
-        return hypot(*(case.noise_ns / case.measured for case in (self.base, self.case)))
+        """Of the measured speedup, relative: how far the speedups of the repeats scatter."""
+        repeats = [self._ratio(*pair) for pair in zip(*map(self._measured, (self.base, self.case)), strict=False)]
+        return noise(repeats) / float(np.median(repeats))
 
     @property
     def verdict(self) -> Verdict:
@@ -47,9 +56,13 @@ class Comparison:
         return verdict(self.speedup, self.noise)
 
     def predicted(self, predictor: Predictor) -> float | None:
-        """The predicted speedup."""
-        base, case = predictor.ns(self.base), predictor.ns(self.case)
-        return None if base is None or case is None else base / case
+        """The predicted speedup; of times where the predictor knows nothing of clients."""
+        if self.quantity != "time":
+            base, case = (predictor.seen_by_clients(one.clients[self.quantity]) for one in (self.base, self.case))
+            if base is not None and case is not None:
+                return self._ratio(base, case)
+        before, after = predictor.ns(self.base), predictor.ns(self.case)
+        return None if before is None or after is None else before / after
 
     def predicted_verdict(self, predictor: Predictor) -> Verdict | None:
         """By the same threshold as the measured one."""
@@ -57,6 +70,12 @@ class Comparison:
             return "helps"
         speedup = self.predicted(predictor)
         return None if speedup is None else verdict(speedup, self.noise)
+
+    def _measured(self, case: Case) -> Sequence[float]:
+        return case.measured_ns if self.quantity == "time" else case.clients[self.quantity].measured
+
+    def _ratio(self, base: float, case: float) -> float:
+        return case / base if self.quantity == "tokens_per_s" else base / case
 
 
 def verdict(speedup: float, noise: float) -> Verdict:
@@ -126,16 +145,55 @@ class Spread:
 
 @dataclass(frozen=True, slots=True)
 class Verdicts:
-    """How many predicted verdicts are the measured ones: of all, and of those whose measured effect exceeds its noise.
+    """How often each measured verdict met each predicted one: ``counts[measured][predicted]``, by ``VERDICTS``.
 
-    ``no_gain`` counts the comparisons that measure as no difference or hurts.
+    ``clear`` are the comparisons whose measured effect exceeds its noise, ``no_gain`` those that measure as no
+    difference or hurts.
     """
 
-    right: int
-    of: int
-    clear_right: int
-    clear: int
-    no_gain: int
+    counts: dict[Verdict, dict[Verdict, int]]
+
+    @classmethod
+    def of_pairs(cls, pairs: Iterable[tuple[Verdict, Verdict]]) -> Verdicts:
+        """Count pairs of a measured and a predicted verdict."""
+        counts = {measured: dict.fromkeys(VERDICTS, 0) for measured in VERDICTS}
+        for measured, predicted in pairs:
+            counts[measured][predicted] += 1
+        return cls(counts)
+
+    @property
+    def right(self) -> int:
+        """Predicted as measured."""
+        return sum(self.counts[one][one] for one in VERDICTS)
+
+    @property
+    def of(self) -> int:
+        """All of them."""
+        return sum(self.measured(one) for one in VERDICTS)
+
+    @property
+    def clear_right(self) -> int:
+        """Predicted as measured where the effect exceeds its noise."""
+        return self.counts["helps"]["helps"] + self.counts["hurts"]["hurts"]
+
+    @property
+    def clear(self) -> int:
+        """Whose effect exceeds its noise."""
+        return self.measured("helps") + self.measured("hurts")
+
+    @property
+    def no_gain(self) -> int:
+        """No difference or worse."""
+        return self.of - self.measured("helps")
+
+    def measured(self, one: Verdict) -> int:
+        """How many measured so."""
+        return sum(self.counts[one].values())
+
+    def as_json(self) -> dict[str, Any]:
+        """The counts and what is read from them."""
+        names = ("right", "of", "clear_right", "clear", "no_gain")
+        return {**{name: getattr(self, name) for name in names}, "measured_then_predicted": self.counts}
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,15 +225,7 @@ def score(cases: Sequence[Case], predictor: Predictor) -> Score:
 
 
 def _verdicts(pairs: Sequence[Comparison], predictor: Predictor) -> Verdicts:
-    right = [c.predicted_verdict(predictor) == c.verdict for c in pairs]
-    clear = [c.verdict != "no difference" for c in pairs]
-    return Verdicts(
-        right=sum(right),
-        of=len(pairs),
-        clear_right=sum(r and c for r, c in zip(right, clear, strict=True)),
-        clear=sum(clear),
-        no_gain=sum(c.verdict != "helps" for c in pairs),
-    )
+    return Verdicts.of_pairs((c.verdict, said) for c in pairs if (said := c.predicted_verdict(predictor)) is not None)
 
 
 def worst_cases(cases: Sequence[Case], predictor: Predictor, count: int) -> list[Case]:

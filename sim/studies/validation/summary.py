@@ -81,7 +81,7 @@ def _comparison(c: Comparison) -> dict[str, Any]:
         for p in PREDICTORS
         if c.predicted(p) is not None
     }
-    measured = {"speedup": c.speedup, "noise": c.noise, "verdict": c.verdict}
+    measured = {"of": c.quantity, "speedup": c.speedup, "noise": c.noise, "verdict": c.verdict}
     return {"case": c.case.name, "base": c.base.mode, "measured": measured, "predicted": predicted}
 
 
@@ -94,5 +94,5 @@ def _score(s: Score) -> dict[str, Any]:
         "plain": {group: asdict(spread) for group, spread in s.plain.items()},
         "counted": {group: asdict(spread) for group, spread in s.counted.items()},
         "speedups": None if s.speedups is None else asdict(s.speedups),
-        "verdicts": asdict(s.verdicts),
+        "verdicts": s.verdicts.as_json(),
     }

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from gpu.doctor.choice import profile_for
 from gpu.doctor.host import WAITS, gil_waits
 from sim.cli import main
 
@@ -29,6 +30,12 @@ def test_the_table_ends_with_what_may_be_trusted_and_why(capsys: pytest.CaptureF
     text = capsys.readouterr().out
     assert "the host's pace" in text
     assert "Trusted up to 25% and 10%" in text
+
+
+def test_a_gpu_is_held_against_its_own_profile() -> None:
+    assert profile_for("NVIDIA H100 80GB HBM3") == "nvidia-h100"
+    assert profile_for("NVIDIA H200") == "nvidia-h200"
+    assert profile_for("NVIDIA GeForce RTX 4090") == profile_for(None) == "nvidia-h200"
 
 
 def test_every_wait_for_the_gil_is_measured() -> None:
