@@ -21,6 +21,7 @@ from sim.studies.micro.tables import Tables
 from sim.studies.table import time
 from sim.studies.validation.clients import client_errors
 from sim.studies.validation.results_file import ResultsFile, read_results
+from sim.studies.validation.scores import VERDICTS
 from sim.studies.validation.summary import Summary
 
 ROOT = Path(__file__).parent.parent
@@ -79,17 +80,31 @@ def _headlines(told: str, results: ResultsFile) -> list[str]:
 def validation(folder: Path) -> None:
     """The scores of a shipped validation as a Markdown table."""
     lines = [
-        "| predictor | cases | | counted | mean | p95 | worst | speedup | verdicts |",
-        "|---|---|---|---|---|---|---|---|---|",
+        "| predictor | cases | | counted | mean | p95 | worst | speedup | verdicts | clear |",
+        "|---|---|---|---|---|---|---|---|---|---|",
     ]
     for score in Summary.of("", read_results(folder / "h200.json")).scores:
         for group, plain in score.plain.items():
             first = [score.predictor.name if group == "all" else "", str(plain.cases), group]
             errors = (score.counted[group].mean, plain.mean, plain.p95, plain.worst)
-            cells = first + [f"{error:.1%}" for error in errors] + ["", ""]
+            cells = first + [f"{error:.1%}" for error in errors] + ["", "", ""]
             if group == "all" and score.speedups is not None:
-                cells[-2:] = [f"{score.speedups.mean:.1%}", f"{score.verdicts.right}/{score.verdicts.of}"]
+                said = score.verdicts
+                clear = f"{said.clear_right}/{said.clear}"
+                cells[-3:] = [f"{score.speedups.mean:.1%}", f"{said.right}/{said.of}", clear]
             lines.append(f"| {' | '.join(cells)} |")
+    sys.stdout.write("\n".join(lines) + "\n")
+
+
+def verdicts(folder: Path) -> None:
+    """How often each measured verdict met each predicted one, by predictor: helps / no difference / hurts."""
+    scores = Summary.of("", read_results(folder / "h200.json")).scores
+    lines = ["| measured | cases | " + " | ".join(f"said by {score.predictor.name}" for score in scores) + " |"]
+    lines.append("|---" * (2 + len(scores)) + "|")
+    for measured in VERDICTS:
+        cells = [measured, str(scores[0].verdicts.measured(measured))]
+        cells += [" / ".join(map(str, score.verdicts.counts[measured].values())) for score in scores]
+        lines.append(f"| {' | '.join(cells)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -128,6 +143,7 @@ TABLES = {
     "micro": lambda: sys.stdout.writelines(summary(everything(Tables.load(RESULTS / "2026-11-23")))),
     "validation": lambda: validation(RESULTS),
     "validation-h100": lambda: validation(H100),
+    "verdicts-h100": lambda: verdicts(H100),
     "serving": serving,
     "constants": constants,
 }
