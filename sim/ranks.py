@@ -1,8 +1,9 @@
 """Host threads of a server whose model is spread over ranks, each a process with a device of its own.
 
 Rank 0 schedules, prepares and processes, as it would alone. When it has scheduled a batch it hands it to the others,
-each of which prepares and launches its part. Nothing else keeps ranks together: a collective starts when the slowest of
-them arrives, and only rank 0 waits for results. So a rank whose host is late holds up the devices of all.
+each of which prepares its part and launches it phase by phase. Nothing else keeps ranks together: a collective starts
+when the slowest of them arrives, and only rank 0 waits for results. So a rank whose host is late holds up everybody's
+device.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ def rank_name(number: int) -> str:
 
 
 def ranked_loops(loop: Loop[None], ranks: int) -> Mapping[str, Loop[None]]:
-    """The threads of all ranks around a loop that launches every batch once."""
+    """The threads of all ranks around a loop that launches every batch, in one phase or in several."""
     names = [rank_name(number) for number in range(1, ranks)]
     return {"scheduler": _leading(loop, names), **{name: _following(name) for name in names}}
 
@@ -50,13 +51,14 @@ def _leading(loop: Loop[None], followers: Sequence[str]) -> Loop[None]:
 
 
 def _following(name: str) -> Loop[None]:
-    """Prepare and launch what rank 0 hands over; tokens go back to the host from rank 0 alone."""
+    """Prepare the batches and launch the phases that rank 0 hands over; tokens go back to the host from it alone."""
     while True:
-        batch: Batch | None = yield Get(name)
-        if batch is None:
+        work: Batch | Phase | None = yield Get(name)
+        if work is None:
             return
-        yield from host("receive", lambda: None)
-        yield from host("prepare", lambda: None, batch)
-        phase: Phase = yield Get(name)
-        parts = tuple(part for part in phase.parts if part != "copy")
-        yield from launch(Phase(phase.batch, parts, phase.sync_each))
+        if isinstance(work, Phase):
+            parts = tuple(part for part in work.parts if part != "copy")
+            yield from launch(Phase(work.batch, parts, work.sync_each))
+        else:
+            yield from host("receive", lambda: None)
+            yield from host("prepare", lambda: None, work)

@@ -19,7 +19,8 @@ class Setting:
 class Server:
     """A server as it was launched. `model` is the line's own word for it; `notes` say what has no place in a scenario.
 
-    `overlap` and `graphs` tell the mode it runs in.
+    `overlap` and `graphs` tell the mode it runs in. `ranks` GPUs share the model, `replicas` such servers share the
+    requests, each with the option that says so; `router` is how.
     """
 
     model: str
@@ -28,6 +29,9 @@ class Server:
     graphs: bool
     settings: list[Setting] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    ranks: tuple[int, str] = (1, "")
+    replicas: tuple[int, str] = (1, "")
+    router: str = "round-robin"
 
     @property
     def mode(self) -> str:

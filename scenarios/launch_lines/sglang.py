@@ -11,8 +11,16 @@ ORDERINGS = {"fcfs": "fcfs", "lpm": "longest-prefix"}
 """The orders that both SGLang and a scenario know."""
 WHOLE = -1
 """What `--chunked-prefill-size` says to have prompts computed whole."""
-BY_MEMORY = ((160, 16384, 512), (60, 8192, 256), (35, 4096, 32), (20, 2048, 24), (0, 2048, 8))
-"""Defaults of one GPU: from so many GiB on, the tokens of a chunk of prefill and the largest captured batch."""
+BY_MEMORY = (
+    (160, 16384, 512, 512),
+    (60, 8192, 256, 512),
+    (35, 4096, 32, 160),
+    (20, 2048, 24, 80),
+    (0, 2048, 8, 8),
+)
+"""Defaults of a GPU: from so many GiB on, the tokens of a chunk of prefill and the largest captured batch, of fewer
+than `MANY` ranks and of more."""
+MANY = 4
 
 
 def read_sglang(words: Sequence[str], memory: int) -> Server:
@@ -28,23 +36,28 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
     options.add_argument("--mem-fraction-static", type=share)
     options.add_argument("--tensor-parallel-size", "--tp-size", "--tp", type=positive, default=1)
     options.add_argument("--data-parallel-size", "--dp-size", "--dp", type=positive, default=1)
+    options.add_argument("--pipeline-parallel-size", "--pp-size", type=positive, default=1)
+    options.add_argument("--enable-dp-attention", action="store_true")
     options.add_argument("--disable-cuda-graph", action="store_true")
     options.add_argument("--disable-cuda-graph-padding", action="store_true")
     options.add_argument("--cuda-graph-max-bs", type=positive)
     options.add_argument("--cuda-graph-bs", nargs="+", type=positive)
     options.add_argument("--disable-overlap-schedule", action="store_true")
     found, notes = options.read(words)
-    if found.tensor_parallel_size * found.data_parallel_size > 1:
-        options.error("found several GPUs, expected one: a launch line of one GPU can be read")
     if found.model is None:
         options.error("names no model; expected '--model-path MODEL'")
+    if found.pipeline_parallel_size > 1 or found.enable_dp_attention:
+        options.error("found a pipeline or attention of its own on each rank; tensor and data parallel can be read")
     overlap, graphs = not found.disable_overlap_schedule, not found.disable_cuda_graph
     server = Server(found.model, "sglang", overlap=overlap, graphs=graphs, notes=notes)
+    server.ranks = found.tensor_parallel_size, "--tensor-parallel-size"
+    server.replicas = found.data_parallel_size, "--data-parallel-size, in turn: SGLang's default router"
     rows = found.max_running_requests
     why = "--max-running-requests" if rows else "SGLang's smallest default, which grows with its cache"
     server.set("max_batch", rows or DEFAULT_ROWS, why)
     tokens = found.chunked_prefill_size
-    default, largest = next(sizes for least, *sizes in BY_MEMORY if memory >= least * GIB)
+    default, few, many = next(sizes for least, *sizes in BY_MEMORY if memory >= least * GIB)
+    largest = few if found.tensor_parallel_size < MANY else many
     if tokens == WHOLE:
         server.set("chunked_prefill", False, "--chunked-prefill-size -1")
         server.set("token_budget", found.max_prefill_tokens, "--max-prefill-tokens or its default")
@@ -65,7 +78,7 @@ def read_sglang(words: Sequence[str], memory: int) -> Server:
         server.set("buckets", sorted(set(found.cuda_graph_bs)), "--cuda-graph-bs")
     elif graphs:
         largest = found.cuda_graph_max_bs or largest
-        why = "--cuda-graph-max-bs" if found.cuda_graph_max_bs else "SGLang's default for one GPU of this size"
+        why = "--cuda-graph-max-bs" if found.cuda_graph_max_bs else "SGLang's default for a GPU of this size"
         sizes = [1, 2, 4, 8, 12, *range(16, 257, 8), *range(272, 512, 16), *range(512, largest + 1, 32)]
         if found.disable_cuda_graph_padding:
             sizes = list(range(1, largest + 1))

@@ -22,7 +22,8 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
     options.add_argument("--max-num-batched-tokens", type=positive)
     options.add_argument("--gpu-memory-utilization", type=share)
     options.add_argument("--num-gpu-blocks-override", type=positive)
-    options.add_argument("--tensor-parallel-size", "-tp", type=positive, default=1)
+    options.add_argument("--tensor-parallel-size", "-tp", "--tp", type=positive, default=1)
+    options.add_argument("--data-parallel-size", "-dp", "--dp", type=positive, default=1)
     options.add_argument("--pipeline-parallel-size", "-pp", type=positive, default=1)
     options.add_argument("--enforce-eager", action="store_true")
     options.add_argument("--enable-chunked-prefill", action=argparse.BooleanOptionalAction)
@@ -34,8 +35,8 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
     options.add_argument("--max-cudagraph-capture-size", type=positive)
     options.add_argument("--compilation-config", "-O")
     found, notes = options.read(words)
-    if found.tensor_parallel_size * found.pipeline_parallel_size > 1:
-        options.error("found several GPUs, expected one: a launch line of one GPU can be read")
+    if found.pipeline_parallel_size > 1:
+        options.error("found a pipeline of GPUs; tensor and data parallel can be read")
     model = found.model or found.named
     if model is None:
         options.error("names no model; expected 'vllm serve MODEL ...'")
@@ -44,6 +45,9 @@ def read_vllm(words: Sequence[str], memory: int) -> Server:
     rounds = found.num_scheduler_steps > 1
     preset = "vllm-v0-multistep" if rounds else "vllm-v1-async" if found.async_scheduling else "vllm-v1"
     server = Server(model, preset, overlap=rounds or found.async_scheduling, graphs=graphs, notes=notes)
+    server.ranks = found.tensor_parallel_size, "--tensor-parallel-size"
+    server.replicas = found.data_parallel_size, "--data-parallel-size; to the least loaded, as vLLM's clients do"
+    server.router = "least-loaded"
     if rounds:
         server.set("overlap.steps", found.num_scheduler_steps, "--num-scheduler-steps")
         late = not found.disable_async_output_proc

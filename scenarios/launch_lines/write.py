@@ -18,6 +18,15 @@ batch = 16
 context = 1024
 output_tokens = 64
 """
+SHARED_OUT = """\
+# A launch line does not say which requests come: put yours here. Requests of a closed batch could not be shared out.
+[workload]
+rate = "10/s"
+requests = 40
+context = 1024
+output_tokens = 64
+"""
+SIMULATED = "several GPUs are simulated and not validated; ranks take the reference machine, which is the slow one"
 
 
 def as_scenario(line: str, server: Server, profile: str) -> str:
@@ -27,19 +36,25 @@ def as_scenario(line: str, server: Server, profile: str) -> str:
     """
     model = _model(server.model)
     what = {"serial-eager": "without graphs or overlap"}.get(server.mode, f"in {server.mode}")
+    (ranks, ranks_why), (replicas, replicas_why) = server.ranks, server.replicas
+    notes = [*server.notes, *([SIMULATED] if ranks * replicas > 1 else [])]
+    gpus = ["[tensor_parallel]", f"ranks = {ranks}  # {ranks_why}", ""] if ranks > 1 else []
+    if replicas > 1:
+        gpus += ["[replicas]", f"count = {replicas}  # {replicas_why}", f"router = {_value(server.router)}", ""]
     lines = [
         f"# {shlex.join(shlex.split(line))}",
         f"# This server runs {what}. The modes below are what it gains, or would, from graphs, overlap and both.",
-        *(f"# {note}" for note in server.notes),
+        *(f"# {note}" for note in notes),
         'kind = "serving"',
         f"title = {_value(f'{server.preset} serving {Path(server.model).name}')}",
         f"model = {_value(model)}",
         "",
-        WORKLOAD,
+        WORKLOAD if replicas == 1 else SHARED_OUT,
         "[engine]",
         f"preset = {_value(server.preset)}",
         *(f"{setting.key} = {_value(setting.value)}  # {setting.why}" for setting in server.settings),
         "",
+        *gpus,
         "[hardware]",
         f"profile = {_value(profile)}",
     ]

@@ -13,6 +13,7 @@ examples:
   overlapsim from "vllm serve Qwen/Qwen3-0.6B --max-num-seqs 256"
   overlapsim from "vllm serve ./my-model/config.json --max-num-batched-tokens 4096 --enforce-eager" --out mine.toml
   overlapsim from "python -m sglang.launch_server --model-path meta-llama/Llama-3.1-8B-Instruct --cuda-graph-max-bs 64"
+  overlapsim from "vllm serve meta-llama/Llama-3.1-8B-Instruct --tensor-parallel-size 2"
 
 Quote the whole line. Each setting of the file says from which option or default it comes; options that the simulator
 does not model are listed in its head. The requests are yours to fill in.

@@ -143,7 +143,8 @@ def test_a_config_file_s_shape_is_written_into_the_scenario(tmp_path: Path) -> N
         ("sglang serve --tp 1", "names no model; expected '--model-path MODEL'"),
         ("vllm serve tiny --max-num-seqs 0", "argument --max-num-seqs: found '0', expected an integer of at least 1"),
         ("vllm serve tiny --gpu-memory-utilization 1.5", "found '1.5', expected a number above 0 and at most 1"),
-        ("vllm serve tiny -tp 2", "found several GPUs, expected one"),
+        ("vllm serve tiny -tp 2 -pp 2", "found a pipeline of GPUs; tensor and data parallel can be read"),
+        ("sglang serve --model-path tiny --dp 2 --enable-dp-attention", "attention of its own on each rank"),
         ("vllm serve tiny -O {", "--compilation-config: no valid JSON"),
         ("vllm serve tiny -O [1]", "--compilation-config: found '[1]', expected a JSON object"),
         ("vllm serve gpt-9", "model: found 'gpt-9', expected a shipped model"),
@@ -154,8 +155,30 @@ def test_a_line_that_cannot_be_read_says_why(line: str, message: str, capsys: py
     assert message in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "line", ["vllm serve tiny {} 2", "sglang serve --model-path tiny {}=2"], ids=["vllm", "sglang"]
+)
+def test_gpus_that_share_a_model_or_the_requests(line: str) -> None:
+    def written(option: str) -> dict[str, Any]:
+        text = line.format(option)
+        return tomllib.loads(as_scenario(text, read(text, H200), "nvidia-h200"))
+
+    assert written("--tensor-parallel-size")["tensor_parallel"] == {"ranks": 2}
+    assert "replicas" not in written("--tensor-parallel-size")
+    router = "least-loaded" if line.startswith("vllm") else "round-robin"
+    several = written("--data-parallel-size")
+    assert several["replicas"] == {"count": 2, "router": router}
+    assert "rate" in several["workload"]  # nobody shares out a closed batch
+
+
+def test_sglang_captures_larger_batches_on_many_ranks() -> None:
+    large = [engine(f"sglang serve --model-path tiny --tp {ranks}")["buckets"][-1] for ranks in (2, 4)]
+    assert large == [256, 512]
+
+
 def test_every_line_s_scenario_loads(tmp_path: Path) -> None:
-    for number, line in enumerate(("vllm serve tiny", "sglang serve --model-path tiny --disable-cuda-graph")):
+    sglang = "sglang serve --model-path tiny --disable-cuda-graph --tp 2 --dp 2"
+    for number, line in enumerate(("vllm serve tiny --tp=2", sglang)):
         path = tmp_path / f"{number}.toml"
         path.write_text(as_scenario(line, read(line, H200), "nvidia-h200"))
         with_scenario = load_scenario(path)

@@ -174,6 +174,22 @@ def test_requests_that_come_and_go_are_all_served_by_all_ranks() -> None:
     assert kernels[0] == kernels[1]
 
 
+@pytest.mark.parametrize(
+    "engine",
+    [
+        ["preset=vllm-v1-async"], ["preset=vllm-v0-multistep"], ["preset=tensorrt-llm"], ["preset=chapter"],
+        ["preset=sglang", "host.mask.base=50us"],
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("mode", ["serial-graph", "overlap-eager"])
+def test_every_loop_but_a_launching_thread_s_runs_on_ranks(engine: list[str], mode: str) -> None:
+    """The followers launch, in as many phases, the kernels that rank 0 launches."""
+    timeline = ranked(*(f"engine.{knob}" for knob in engine)).timeline(mode)
+    assert sorted((s.request, s.tokens) for s in timeline.served) == [(number, 14) for number in range(4)]
+    kernels = [np.count_nonzero(timeline.on_track(name)[:, 3] == 0) for name in ("forward", "forward (rank 1)")]
+    assert kernels[0] == kernels[1] > 0
+
+
 def test_memory_is_shared_out() -> None:
     blocks = [ranked("model=llama-3.1-8b", ranks=n).server("serial-eager").scheduler.kv.num_blocks for n in (1, 2)]
     assert blocks[1] > 2 * blocks[0]
@@ -184,7 +200,7 @@ def test_memory_is_shared_out() -> None:
     [
         (["tensor_parallel.ranks=16"], "kv_heads (8) of qwen3-0.6b cannot be shared out evenly"),
         (['model={kind="timer", step="1ms"}', "tensor_parallel.ranks=2"], "a timer cannot be shared out"),
-        (["engine.preset=sglang-v0.4", "tensor_parallel.ranks=2"], "launches a step in parts"),
+        (["engine.preset=sglang-v0.4", "tensor_parallel.ranks=2"], "sglang-v0.4 launches from a thread of its own"),
     ],
 )
 def test_what_cannot_be_spread_over_ranks_says_why(overrides: list[str], message: str) -> None:
