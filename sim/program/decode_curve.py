@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sim.program.grid import Grid
+from sim.program.grid import Grid, Straight
 
 Times = npt.NDArray[np.int64]
 
@@ -56,10 +56,21 @@ class DecodeCurve:
         self._roofline = roofline
         self._work = work
         self._scale = scale
+        # a straight piece of the line, where a context that follows another is likely to lie
+        self._piece: Straight | None = None
+        self._part, self._whole = (0, 1) if self._line is None else self._line.share
 
     def ns(self, context: int) -> int:
         """Nanoseconds over so many tokens."""
-        return max(1, round(self._at(context) * self._scale))
+        mean = context / self._rows
+        piece = self._piece
+        if piece is None or not piece[0] < mean <= piece[1]:
+            return max(1, round(self._at(context) * self._scale))
+        _, _, x0, y0, rise, run, x1, y1, rises, runs = piece
+        found = y0 + rise * (mean - x0) / run
+        if self._part:
+            found += (y1 + rises * (mean - x1) / runs - found) * self._part / self._whole
+        return max(1, round(found * self._scale))
 
     def _at(self, context: int) -> float:
         grid, line = self._grid, self._line
@@ -68,6 +79,7 @@ class DecodeCurve:
         mean = context / self._rows
         near = min(max(mean, grid.first), grid.last)
         if near == mean and line.batch == self._rows:
+            self._piece = line.straight(near)
             return line.at(near)
         edge = self._roofline.ns(*self._work(line.batch, round(line.batch * near)))
         return self._roofline.ns(*self._work(self._rows, context)) * (line.at(near) / edge)

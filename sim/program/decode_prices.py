@@ -26,14 +26,15 @@ class DecodePrices:
     """Durations (ns) of the operations that fill ``frame``, by the tokens that the step's rows attend to.
 
     The first ``copies`` take the inputs of ``rows`` to the device and the ``moves`` after them put them into place:
-    both follow the number of pages, which the inputs name. ``attention`` is the position of the attention kernel, if
-    there is one, and ``curve`` prices it. ``rest`` holds all durations at
-    some context, which those of the others do not follow.
+    both follow the bytes of the inputs, which name pages, and are kept in ``moved`` for all steps that have as many
+    of these operations. ``attention`` is the position of the attention kernel, if there is one, and ``curve`` prices
+    it. ``rest`` holds all durations at some context, which those of the others do not follow.
     """
 
     def __init__(
         self, frame: Frame, rest: Sequence[int], durations: Durations, *,
-        rows: int, copies: int, moves: int, attention: int | None, curve: DecodeCurve | PaddedCurve,
+        rows: int, copies: int, moves: int, moved: dict[int, list[int]], attention: int | None,
+        curve: DecodeCurve | PaddedCurve,
     ) -> None:  # fmt: skip
         self.frame = frame
         self._rest = list(rest)
@@ -43,14 +44,14 @@ class DecodePrices:
         self._changing = copies + moves
         self._attention = attention
         self._curve = curve
-        self._moved: dict[int, list[int]] = {}
+        self._moved = moved
 
     def at(self, context: int) -> list[int]:
         """Over one context."""
-        pages = -(-context // PAGE)
-        moved = self._moved.get(pages)
+        nbytes = input_bytes(self._rows, -(-context // PAGE))
+        moved = self._moved.get(nbytes)
         if moved is None:
-            moved = self._moved[pages] = self._over_pages(np.array([pages]))[:, 0].tolist()
+            moved = self._moved[nbytes] = self._moving(nbytes)
         found = self._rest.copy()
         found[: self._changing] = moved
         if self._attention is not None:
@@ -64,6 +65,12 @@ class DecodePrices:
         if self._attention is not None:
             found[self._attention] = self._curve.many(contexts)
         return found
+
+    def _moving(self, nbytes: int) -> list[int]:
+        """What it takes to bring so many bytes to the device and to put them into place."""
+        copies, moves = self._copies, self._changing - self._copies
+        found = [self._durations.copy("h2d", -(-nbytes // copies)).ns] * copies if copies else []
+        return found + [self._durations.moving("gather", 2 * nbytes)] * moves
 
     def _over_pages(self, pages: Times) -> Times:
         copies, nbytes = self._copies, input_bytes(self._rows, pages)

@@ -107,8 +107,12 @@ class Durations:
             curve = self._curves[key] = made
         return curve
 
+    def moving(self, kind: str, nbytes: int) -> int:
+        """Nanoseconds of a kernel of a kind that moves so many bytes and has no table."""
+        return max(1, round(self._rooflines[kind].ns(0, nbytes) * self._scale))
+
     def kernels_of(self, kind: str, nbytes: Times) -> Times:
-        """Nanoseconds of kernels of a kind that move so many bytes and have no table."""
+        """``moving`` of columns, to the last bit."""
         found = np.rint(self._rooflines[kind].many(0 * nbytes, nbytes) * self._scale)
         times: Times = np.maximum(1, found).astype(np.int64)
         return times

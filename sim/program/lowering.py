@@ -153,6 +153,7 @@ class TransformerLowering:
         entering = engine.framework.by_kind.get("stream", 0)
         self._frames: dict[object, Frame] = {}
         self._decodes: dict[object, DecodePrices] = {}
+        self._moved: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._by_rows: dict[object, tuple[tuple[Kernel, ...], tuple[Kernel, ...], tuple[Op, ...]]] = {}
         self._enter_stream = [Think(entering, ENTER_STREAM)] if entering else []
 
@@ -193,9 +194,10 @@ class TransformerLowering:
             sized, rows = self._sized(phase), batch.bucket or batch.rows
             frame, times = self._framed(phase, sized)
             names = [op.name if isinstance(op, Kernel) else "" for op in sized.ops]
+            copies, moves = len(sized.inputs), len(sized.resolve)
             prices = self._decodes[key] = DecodePrices(
-                frame, times, self._durations, rows=rows, copies=len(sized.inputs),
-                moves=len(sized.resolve), curve=self._transformer.decode_curve(rows, batch.padding),
+                frame, times, self._durations, rows=rows, copies=copies, moves=moves,
+                moved=self._moved.setdefault((copies, moves), {}), curve=self._transformer.decode_curve(rows, batch.padding),
                 attention=names.index("decode_attention") if "decode_attention" in names else None,
             )  # fmt: skip
         return prices
