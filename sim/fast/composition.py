@@ -17,7 +17,7 @@ from sim.effects import Step
 from sim.fast.caller import Caller
 from sim.fast.composed_spans import ComposedSpans
 from sim.fast.device import Device, Stream
-from sim.fast.iterations import Emitted, Item, Launched, Waited, Worked
+from sim.fast.iterations import Item, Launched, Waited, Worked, looks_back
 from sim.fast.launch_queue import NEVER, LaunchQueue, Starts
 from sim.fast.refusal import OutsideError
 from sim.fast.segments import Filled
@@ -100,7 +100,7 @@ class Composition:
     def __init__(self, caller: Caller, items: Sequence[Item], in_flight: Sequence[Step], times: Column) -> None:
         self.steps = times.shape[1]
         self._real = caller.device
-        self._marks = in_flight[max(0, len(in_flight) - _looks_back(items)) :]
+        self._marks = in_flight[max(0, len(in_flight) - looks_back(items)) :]
         keys: list[tuple[str, Hashable]] = [(HOST, "")]
         keys += [("stream", name) for name in self._real.streams]
         keys += [("engine", direction) for direction in self._real.engines]
@@ -269,14 +269,3 @@ class Composition:
                     pace, (first, now) = starts.func.__self__, starts.args  # type: ignore[attr-defined]
                     numbers = partial(pace.at(step).starts, value(first, step), value(now, step))
                     real.add_train(launches, value(last, step), numbers)
-
-
-def _looks_back(items: Sequence[Item]) -> int:
-    """How many steps launched before an iteration it still waits for."""
-    launched, found = 0, 0
-    for item in items:
-        if isinstance(item, Launched):
-            launched += 1
-        elif isinstance(item, Waited | Emitted):
-            found = max(found, item.lag - launched + 1)
-    return found

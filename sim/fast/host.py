@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -230,35 +229,33 @@ class HostThread:
 
     def _hurry(self, steady: Steady, repeated: list[Item] | None) -> None:
         """Run iterations ahead of the loop that do what it was seen to do: many composed, a few one by one."""
-        if repeated is not None:
+        phase, framing, frame = self._phase, self._framing, self._frame
+        if phase is None or framing is None or frame is None:
+            return
+        stretch = None
+        if not self._spans.kept:
+            batch = phase.batch
+            items = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated)
+            if items is not None:
+                prices = framing.prices(phase)
+                stretch = self._repeats.stretch(items, frame, self._plan, prices)
+        if repeated is not None and (stretch is None or stretch.trains):
             if self._pause:
                 self._pause -= 1
             elif (tried := self._jump(steady, repeated)) is not None:
                 self._vain = self._pause = 0 if tried else min(2 * self._vain or 1, LONGEST_PAUSE)
                 if tried:
                     return
-        phase, framing = self._phase, self._framing
-        if self._spans.kept or phase is None or framing is None:
-            return
-        batch, plan = phase.batch, self._plan
-        items = self._repeats.seen((id(plan), batch.rows, self._iterations.in_flight), repeated)
-        run = self._runs.get(self._frame)
-        if items is None or run is None:
+        if stretch is None or items is None:
             return
         steps = steady.quiet_steps(self._source.next_stop())
         if not steps:
             return
-
-        def enqueue(ns: Sequence[int], step: Step) -> None:
-            if not run(ns, step):
-                self._enqueue(plan, Filled(ns), step)
-
         arrival = self._source.next_arrival()
-        done = self._repeats.run(
-            items, batch, steps, arrival, self._iterations, partial(framing.at, phase), enqueue
-        )  # fmt: skip
-        self._num_steps += done
-        steady.advance(done)
+        done = stretch.run(self._caller, items, batch, prices, steps, arrival, self._iterations)
+        if done:
+            self._num_steps += done
+            steady.advance(done)
 
     def _jump(self, steady: Steady, items: list[Item]) -> bool | None:
         """Run as many iterations at once as do what the last one did, one token further.

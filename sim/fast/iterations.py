@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from sim.effects import How, Step
@@ -108,3 +109,14 @@ class Iterations:
                     self._current.append(Emitted(lag))
                     return
         self.broken()
+
+
+def looks_back(items: Iterable[Item]) -> int:
+    """How many steps launched before an iteration it still waits for."""
+    launched, found = 0, 0
+    for item in items:
+        if isinstance(item, Launched):
+            launched += 1
+        elif isinstance(item, Waited | Emitted):
+            found = max(found, item.lag - launched + 1)
+    return found

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 
@@ -46,6 +47,21 @@ class LaunchQueue:
         """The starts of launches one after the other."""
         self.count += len(starts)
         self._blocks.append((self.count, starts[-1], starts))
+
+    def add_many(self, starts: list[int], now: int) -> None:
+        """The same, some of which, and all launches before them, have started by ``now``."""
+        self.count += len(starts)
+        begun = bisect_right(starts, now)
+        if begun:
+            self._clear = self.count - len(starts) + begun
+            self._blocks.clear()
+        if begun < len(starts):
+            self._blocks.append((self.count, starts[-1], tuple(starts[begun:])))
+
+    def room(self, now: int) -> int:
+        """How many more launches from ``now`` on nothing can hold up, as far as is known."""
+        self._waits(self.count + 1 - self.depth, now)
+        return self.depth + self._clear - self.count
 
     def skip(self, launches: int) -> None:
         """Launches that nothing to come can be held up by."""

@@ -46,16 +46,25 @@ class DecodePrices:
         self._curve = curve
         self._moved = moved
 
-    def at(self, context: int) -> list[int]:
-        """Over one context."""
-        nbytes = input_bytes(self._rows, -(-context // PAGE))
+    @property
+    def changing(self) -> Sequence[int]:
+        """Positions of the operations that follow the context, as ``changes`` has them."""
+        return [*range(self._changing), *([] if self._attention is None else [self._attention])]
+
+    def changes(self, context: int) -> list[int]:
+        """Over one context, those that follow it."""
+        nbytes = self._rows * INPUTS_A_ROW + 4 * -(-context // PAGE)
         moved = self._moved.get(nbytes)
         if moved is None:
             moved = self._moved[nbytes] = self._moving(nbytes)
-        found = self._rest.copy()
-        found[: self._changing] = moved
+        return moved if self._attention is None else [*moved, self._curve.ns(context)]
+
+    def at(self, context: int) -> list[int]:
+        """Over one context."""
+        changes, found = self.changes(context), self._rest.copy()
+        found[: self._changing] = changes[: self._changing]
         if self._attention is not None:
-            found[self._attention] = self._curve.ns(context)
+            found[self._attention] = changes[-1]
         return found
 
     def over(self, contexts: Times) -> Times:

@@ -36,6 +36,36 @@ Lowering = Callable[[Phase], Pieces]
 """Turns the phase of a batch into operations."""
 
 
+class Prices(Protocol):
+    """Durations of a decode step's operations by the tokens that its rows attend to; those at ``changing`` follow."""
+
+    @property
+    def changing(self) -> Sequence[int]:
+        """Positions of those that follow the context."""
+
+    def changes(self, context: int) -> Sequence[int]:
+        """What these take over a context."""
+
+    def at(self, context: int) -> Sequence[int]:
+        """What all take over a context."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """The same over all contexts."""
+
+    ns: Sequence[int]
+    changing: Sequence[int] = ()
+
+    def changes(self, context: int) -> Sequence[int]:
+        del context
+        return ()
+
+    def at(self, context: int) -> Sequence[int]:
+        del context
+        return self.ns
+
+
 @runtime_checkable
 class Framing(Protocol):
     """A lowering that knows which steps have the same frame."""
@@ -43,8 +73,8 @@ class Framing(Protocol):
     def framed(self, phase: Phase) -> tuple[Frame, Sequence[int]]:
         """A phase's frame and the durations (ns) of the operations that fill it."""
 
-    def at(self, phase: Phase, context: int) -> Sequence[int]:
-        """The durations of a decode phase's operations if its rows attended to so many tokens."""
+    def prices(self, phase: Phase) -> Prices:
+        """The durations of a decode phase's operations by the tokens that its rows attend to."""
 
     def over(self, phase: Phase, contexts: Times) -> Times:
         """The durations of a decode phase's operations over each of these contexts, in columns."""
@@ -89,10 +119,9 @@ class TimerLowering:
         ns = round((self._model.step + self._model.per_row * phase.batch.rows) * self._scale)
         return self._frames[forward, "copy" in phase.parts], [ns] if forward else []
 
-    def at(self, phase: Phase, context: int) -> Sequence[int]:
+    def prices(self, phase: Phase) -> Prices:
         """A timer takes as long over any context."""
-        del context
-        return self.framed(phase)[1]
+        return _Timed(self.framed(phase)[1])
 
     def over(self, phase: Phase, contexts: Times) -> Times:
         """A timer takes as long over all contexts."""
@@ -168,9 +197,9 @@ class TransformerLowering:
         prices = self._decoded(phase)
         return prices.frame, prices.at(phase.batch.decode_context)
 
-    def at(self, phase: Phase, context: int) -> list[int]:
-        """What the operations of a decode phase take if its rows attend to so many tokens."""
-        return self._decoded(phase).at(context)
+    def prices(self, phase: Phase) -> Prices:
+        """What the operations of a decode phase take by the tokens that its rows attend to."""
+        return self._decoded(phase)
 
     def over(self, phase: Phase, contexts: Times) -> Times:
         """The same for many contexts, in columns."""
@@ -197,7 +226,8 @@ class TransformerLowering:
             copies, moves = len(sized.inputs), len(sized.resolve)
             prices = self._decodes[key] = DecodePrices(
                 frame, times, self._durations, rows=rows, copies=copies, moves=moves,
-                moved=self._moved.setdefault((copies, moves), {}), curve=self._transformer.decode_curve(rows, batch.padding),
+                moved=self._moved.setdefault((copies, moves), {}),
+                curve=self._transformer.decode_curve(rows, batch.padding),
                 attention=names.index("decode_attention") if "decode_attention" in names else None,
             )  # fmt: skip
         return prices

@@ -43,6 +43,12 @@ class Rows(Sequence[T], Generic[T]):
         if len(self._new) == BLOCK:
             self._settle()
 
+    def add_all(self, records: Sequence[tuple[Any, ...]]) -> None:
+        """Add records by the values of all their fields."""
+        self._new += records
+        if len(self._new) >= BLOCK:
+            self._settle()
+
     def _settle(self) -> None:
         for column, values in zip(self._settled, zip(*self._new, strict=True), strict=True):
             column.extend(values)
