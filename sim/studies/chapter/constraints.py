@@ -9,7 +9,8 @@ from typing import Any
 from scenarios.loader import list_profiles
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab
-from sim.studies.chapter.words import listed
+from sim.studies.chapter.words import beside, listed
+from sim.studies.table import time
 from sim.studies.validation.shipped import results_path
 
 ALLOWED, TRAINING = "CUDA graphs: the constraints", "Why training rarely uses CUDA graphs"
@@ -78,8 +79,19 @@ def _hidden_errors(lab: Lab) -> Finding:
 
 
 def _training_gains(lab: Lab) -> Finding:
-    gains = {name: lab.modes(f"training-{name}")["graph-step"]["speedup"] for name in ("small", "large")}
+    gains, seen, card = {}, {}, ""
+    errors: tuple[float, ...] = ()
+    for name in ("small", "large"):
+        modes, measured = lab.modes(f"training-{name}"), lab.measured(f"training-{name}")
+        gains[name] = modes["graph-step"]["speedup"]
+        if measured is not None:
+            eager, graph = (measured.modes[mode].us for mode in ("eager", "graph-step"))
+            seen[name] = f"{name} {time(eager)}, as one graph {time(graph)}, {eager / graph:.2f}x"
+            card = lab.load(f"training-{name}").profile.provenance.gpu
+            errors += beside({mode: found["total_us"] for mode, found in modes.items()}, measured)[1]
     return Finding(
+        measured=f"{card}: 20 steps of the models: {'; '.join(seen.values())}" if seen else "",
+        errors=errors,
         predicted="the whole step as a graph: "
         + listed(f"{gain:.2f}x for a {name} model" for name, gain in gains.items()),
         verdict=Verdict.of([gain < LITTLE for gain in gains.values()]),

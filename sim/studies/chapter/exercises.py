@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab
+from sim.studies.chapter.measured_runs import ALL_MODES, BATCHES, HIERARCHY, served
 from sim.studies.chapter.words import beside, listed
 from sim.studies.table import time
 from sim.studies.why import PAYS
 
 SCRIPTS, EXERCISES = "Code walkthrough", "Try it yourself"
 SIZES = (64, 128, 256, 512, 1024, 1536, 2048, 2560, 3072, 4096)
-BATCHES = (1, 4, 16, 64, 256)
-HIERARCHY = ("workload.output_tokens=24", "engine.modes=naive,serial-eager,serial-graph,overlap-graph")
-ALL_MODES = "engine.modes=naive,serial-eager,serial-graph,overlap-eager,overlap-graph"
 
 
 def _replay_against_normal(lab: Lab) -> Finding:
@@ -39,7 +37,7 @@ def _breakdown_by_batch(lab: Lab) -> Finding:
     gains, shares, told = {}, {}, []
     errors: tuple[float, ...] = ()
     for batch in BATCHES:
-        sets = (f"workload.batch={batch}", ALL_MODES)
+        sets = served(batch)
         modes = lab.modes("scheduling-overhead", *sets)
         gains[batch] = modes["serial-graph"]["step_us"] / modes["overlap-graph"]["step_us"]
         host = modes["serial-graph"]["host"]

@@ -54,7 +54,10 @@ def _claim(outcome: Outcome, printed: Callable[[str], str], shown: dict[str, str
     if claim.name in PICTURES:
         yield f"![{claim.says}]({claim.name}.png)\n"
     yield f"*Predicted*: {found.predicted}.\n"
-    yield f"*Measured*: {with_errors(found)}.\n" if found.measured else "*Measured*: not on this card.\n"
+    if found.measured:
+        yield f"*Measured*: {with_errors(found)}.\n"
+    elif not outcome.elsewhere:
+        yield "*Not measured.*\n"
     for card, other in outcome.elsewhere.items():
         yield f"*On an {card}*: predicted with its profile, {other.predicted}. Measured: {with_errors(other)}.\n"
     yield f"*Verdict*: **{found.verdict.value}**: {found.because}.\n"

@@ -7,17 +7,17 @@ from collections.abc import Mapping, Sequence
 from scenarios.loader import list_engines
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab, models_by_size
+from sim.studies.chapter.measured_runs import BATCHES, HIERARCHY, served
 from sim.studies.chapter.words import beside, listed
 from sim.studies.step_prices import StepParts, StepPrices
 from sim.studies.table import time
+from sim.studies.validation.shipped import MeasuredMode
 from sim.timeline.metrics import HOST_PARTS
 
 PROBLEM, HOW_BAD = "The scheduling overhead problem", "How bad is it?"
 LARGEST = 512
 CONTEXT = 512
 WORK = ("schedule", "prepare", "process")
-SERVED = ("workload.batch=16", "engine.modes=naive,serial-eager,serial-graph,overlap-eager,overlap-graph")
-"""As the chapter's suite has it."""
 SHORT = ("workload.context=512", "workload.output_tokens=24")
 
 
@@ -52,13 +52,18 @@ def crossover(lab: Lab, model: str, engine: str) -> int:
     return low
 
 
+def host_work(measured: MeasuredMode) -> float:
+    """Microseconds a step for which the host did anything but wait."""
+    return sum(us for part, us in measured.host_us.items() if part in (*WORK, "launch"))
+
+
 def _parts(found: Mapping[str, float], parts: Sequence[str]) -> str:
     return listed({part: time(found[part]) for part in parts})
 
 
 def _device_waits(lab: Lab) -> Finding:
-    serial = lab.modes("scheduling-overhead", *SERVED)["serial-graph"]
-    measured = lab.measured("scheduling-overhead", *SERVED)
+    serial = lab.modes("scheduling-overhead", *served(16))["serial-graph"]
+    measured = lab.measured("scheduling-overhead", *served(16))
     waited = serial["exposed_host_us"] / serial["step_us"]
     words, errors = beside({"serial-graph": serial["step_us"]}, measured)
     host = measured.modes["serial-graph"].host_us if measured else {}
@@ -81,8 +86,18 @@ def _small_batches(lab: Lab) -> Finding:
         engine: listed({m: f"{b}+" if b >= LARGEST else str(b) for m, b in batches.items()})
         for engine, batches in found.items()
     }
+    seen, errors = {}, []
+    for batch in BATCHES:
+        measured = lab.measured("scheduling-overhead", *served(batch))
+        if measured is not None:
+            eager = measured.modes["serial-eager"]
+            seen[batch] = f"{host_work(eager) / eager.us:.0%} at {batch}"
+            predicted = lab.modes("scheduling-overhead", *served(batch))["serial-eager"]["step_us"]
+            errors.append(abs(predicted / eager.us - 1))
     return Finding(
         predicted="; ".join(f"{engine}: the host takes longer up to batch {words}" for engine, words in told.items()),
+        measured=f"llama-3.2-1b, lean: the host works for {listed(seen.values())} of a step" if seen else "",
+        errors=tuple(errors),
         verdict=Verdict.of([batch > 0 for batches in found.values() for batch in batches.values()]),
         because="launching takes as long for every batch, and kernels of large models are longer than their launches",
         numbers={f"{engine} {model}": batch for engine, batches in found.items() for model, batch in batches.items()},
@@ -103,7 +118,16 @@ def _milliseconds(lab: Lab) -> Finding:
         f"{engine} {rows}": 5 <= parts.device / 1e6 <= 10 and 2 <= parts.host / 1e6 <= 5
         for (engine, rows), parts in steps.items()
     }
+    measured = lab.measured("decode-llama-3.1-8b", *HIERARCHY)
+    words, errors = beside(
+        {"serial-eager": lab.modes("decode-llama-3.1-8b", *HIERARCHY)["serial-eager"]["step_us"]}, measured
+    )
+    if measured is not None:
+        host = host_work(measured.modes["serial-eager"])
+        words = f"lean at 16: a step {words.removeprefix('serial-eager ')}, of which the host works for {time(host)}"
     return Finding(
+        measured=words,
+        errors=errors,
         predicted="8B: " + "; ".join(f"{name}: {words}" for name, words in told.items()),
         verdict=Verdict.of(inside),
         because=f"true for {listed(name for name, true in inside.items() if true) or 'none of these'}",
@@ -133,7 +157,8 @@ def _twenty_to_fifty(lab: Lab) -> Finding:
 
 
 def _five_steps(lab: Lab) -> Finding:
-    modes, measured = lab.modes("scheduling-overhead", *SERVED), lab.measured("scheduling-overhead", *SERVED)
+    sets = served(16)
+    modes, measured = lab.modes("scheduling-overhead", *sets), lab.measured("scheduling-overhead", *sets)
     serial, overlap = modes["serial-graph"], modes["overlap-graph"]
     diagrams = {"serial-graph": "one after the other", "overlap-graph": "overlapped"}
     told = {name: _parts(modes[mode]["host"], HOST_PARTS[:-1]) for mode, name in diagrams.items()}
@@ -164,12 +189,12 @@ CLAIMS = (
     Claim(
         "small-batches", PROBLEM, "For small decode batches the CPU's work exceeds the GPU's",
         "overlapsim breakdown scheduling-overhead --vary workload.batch=1..64*4 --set engine.modes=serial-eager",
-        _small_batches,
+        _small_batches, measured=True,
     ),
     Claim(
         "milliseconds", HOW_BAD, "A decode step takes 5 to 10 ms of GPU and 2 to 5 ms of CPU time",
         "overlapsim breakdown decode-llama-3.1-8b --vary workload.batch=16,128 --set engine.modes=serial-eager",
-        _milliseconds,
+        _milliseconds, measured=True,
     ),
     Claim(
         "twenty-to-fifty", HOW_BAD, "That is 20 to 50 % of overhead",

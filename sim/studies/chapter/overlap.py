@@ -6,9 +6,10 @@ import numpy as np
 
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab
+from sim.studies.chapter.measured_runs import CHAPTERS_LOOP, HIERARCHY
 from sim.studies.chapter.phases import PhaseShare, by_phase
 from sim.studies.chapter.slots import five_steps, overrun
-from sim.studies.chapter.words import listed
+from sim.studies.chapter.words import beside, listed
 from sim.studies.table import time
 
 OVERLAP, FUTURES = "Zero-overhead scheduling: overlap", "FutureMap: speculative scheduling"
@@ -26,7 +27,20 @@ def _overlap_hides(lab: Lab) -> Finding:
         exposed[model] = serial["exposed_host_us"], overlap["exposed_host_us"]
         gains[model] = serial["step_us"] / overlap["step_us"]
     told = {m: f"{time(a)} exposed becomes {time(b)}, {gains[m]:.2f}x" for m, (a, b) in exposed.items()}
+    seen = {}
+    errors: tuple[float, ...] = ()
+    for model in exposed:
+        measured = lab.measured(f"decode-{model}", *HIERARCHY)
+        if measured is not None:
+            modes = lab.modes(f"decode-{model}", *HIERARCHY)
+            steps = {mode: modes[mode]["step_us"] for mode in ("serial-graph", "overlap-graph")}
+            words, off = beside(steps, measured)
+            serial_us, overlap_us = (measured.modes[mode].us for mode in steps)
+            seen[model] = f"{words}, {serial_us / overlap_us:.2f}x"
+            errors += off
     return Finding(
+        measured="; ".join(f"{m}: {words}" for m, words in seen.items()),
+        errors=errors,
         predicted="with graphs, " + "; ".join(f"{m}: {words}" for m, words in told.items()),
         verdict=Verdict.of([after < NEAR_ZERO * before for before, after in exposed.values()]),
         because="schedule and prepare of N+1 and process of N-1 fit behind the device's N",
@@ -116,7 +130,16 @@ def _combined(lab: Lab) -> Finding:
         )
         steps[name] = modes[mode]["step_us"]
     everything = steps["overlap around everything"]
+    names = {"serial-graph": "graphs alone", "overlap-graph": "the chapter's"}
+    modes = lab.modes("decode-qwen3-0.6b", *CHAPTERS_LOOP)
+    words, errors = beside(
+        {mode: modes[mode]["step_us"] for mode in names}, lab.measured("decode-qwen3-0.6b", *CHAPTERS_LOOP)
+    )
+    for mode, name in names.items():
+        words = words.replace(mode, name)
     return Finding(
+        measured=words,
+        errors=errors,
         predicted=f"0.6B decode at 16 rows: {listed({name: time(us) for name, us in steps.items()})}",
         verdict=Verdict.of({
             "better than graphs alone": steps["the chapter's"] < steps["graphs alone"] / 1.01,
@@ -130,7 +153,7 @@ def _combined(lab: Lab) -> Finding:
 CLAIMS = (
     Claim(
         "overlap-hides", OVERLAP, "Scheduling batch N+1 while N computes hides the scheduler",
-        "overlapsim run decode-qwen3-0.6b", _overlap_hides,
+        "overlapsim run decode-qwen3-0.6b", _overlap_hides, measured=True,
     ),
     Claim(
         "five-steps-of-slots", FUTURES, "Slots are reserved, named, written, resolved and read, and nobody waits",
@@ -148,7 +171,7 @@ CLAIMS = (
     Claim(
         "combined", COMBINED, "Graphs for decode and overlap for prefill are the ultimate combination",
         "overlapsim breakdown decode-qwen3-0.6b --vary engine.preset=lean,chapter --set engine.modes=overlap-graph",
-        _combined,
+        _combined, measured=True,
     ),
     Claim(
         "by-phase", COMBINED, "Decode gets near-zero overhead, prefill reduced overhead",

@@ -8,10 +8,11 @@ from pathlib import Path
 from scenarios.loader import LoadedScenario
 from sim.studies.bars import Bar, draw_bars, draw_breakdown
 from sim.studies.breakdown import Breakdown
-from sim.studies.chapter.exercises import BATCHES, SIZES, hierarchy, measured_hierarchy
+from sim.studies.chapter.exercises import SIZES, hierarchy, measured_hierarchy
 from sim.studies.chapter.graphs import REASONS, gain_split
 from sim.studies.chapter.graphs import SHORT as EAGER_AND_GRAPH
 from sim.studies.chapter.lab import Lab, models_by_size
+from sim.studies.chapter.measured_runs import BATCHES
 from sim.studies.chapter.outcomes import labs_of
 from sim.studies.files import draw_results
 from sim.studies.results import predict_modes

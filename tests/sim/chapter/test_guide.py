@@ -38,7 +38,7 @@ def test_a_claim_without_a_measurement_says_so() -> None:
     assert "## First\n" in page
     assert "```console\n$ overlapsim list\n(overlapsim list)\n```" in page
     assert "*Predicted*: 1 ms.\n" in page
-    assert "*Measured*: not on this card.\n" in page
+    assert "*Not measured.*\n" in page
     assert "*Verdict*: **holds**: it is.\n" in page
     assert "Of 1 claims 1 hold, 0 hold in part and 0 do not." in page
 
