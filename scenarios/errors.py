@@ -106,7 +106,11 @@ def joined(words: Sequence[str], last: str) -> str:
     return f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
+def near(name: str, known: Sequence[str]) -> list[str]:
+    """The `known` names that `name` may have meant."""
+    return difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+
+
 def nearest(name: str, known: Sequence[str]) -> str:
-    """Say which of the `known` names `name` may have meant: the close ones, or all where none is close."""
-    close = difflib.get_close_matches(name, known, n=3, cutoff=0.5) or list(known)
-    return listed(close) if close else "nothing: none is shipped"
+    """Quote the close ones of the `known` names, or all where none is close."""
+    return listed(near(name, known) or known) if known else "nothing: none is shipped"

@@ -6,6 +6,7 @@ from typing import Any
 
 from scenarios.errors import MISSING, Problem, Refusal, ScenarioError, dotted, listed
 from scenarios.model import ModelShape
+from scenarios.text import read_text
 from scenarios.translation import validated
 
 ARCHITECTURES = ("LlamaForCausalLM", "MistralForCausalLM", "Qwen2ForCausalLM", "Qwen3ForCausalLM")
@@ -33,9 +34,9 @@ def from_hugging_face(path: str | Path) -> ModelShape:
     """
     file = Path(path) / "config.json" if Path(path).is_dir() else Path(path)
     try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:  # ValueError: broken JSON or not UTF-8
-        raise ScenarioError([Problem(str(file), "", f"cannot be read as JSON: {error}")]) from None
+        config = json.loads(read_text(file, str(file)))
+    except json.JSONDecodeError as error:
+        raise ScenarioError([Problem(str(file), f"line {error.lineno}", f"no valid JSON: {error.msg}")]) from None
     if not isinstance(config, dict):
         raise ScenarioError([Problem(str(file), "", Refusal(config, "a JSON object").message)])
     if refusals := _refusals(config):

@@ -94,7 +94,7 @@ def load_scenario(
     source = str(name_or_path)
     path = SCENARIOS.find(source)
     if path is None:
-        raise ScenarioError([Problem(source, "", _no_file(SCENARIOS, source))])
+        raise ScenarioError([Problem(source, "", SCENARIOS.missing(source))])
     file = _label(path, source)
     tree = read_toml(path, file)
     schema = _schema(tree, file)
@@ -157,7 +157,7 @@ def _with_modes_of(engine: EnginePreset, scenario: Serving, origin: Origin) -> t
 def _load(shelf: Shelf, schema: type[T], name: str) -> T:
     path = shelf.find(name)
     if path is None:
-        raise ScenarioError([Problem(name, "", _no_file(shelf, name))])
+        raise ScenarioError([Problem(name, "", shelf.missing(name))])
     return _read(schema, path, name)
 
 
@@ -184,10 +184,6 @@ def _merged(base: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
     """A table with another's values where it has none."""
     tables = {key: _merged(base[key], value) for key, value in own.items() if isinstance(value, dict) and key in base}
     return {**base, **own, **tables}
-
-
-def _no_file(shelf: Shelf, name: str) -> str:
-    return f"no such file, expected {shelf.expected(name)}"
 
 
 def _label(path: Path, name: str) -> str:

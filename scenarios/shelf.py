@@ -6,9 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from scenarios.errors import Problem, ScenarioError, nearest
+from scenarios.errors import Problem, ScenarioError, listed, near
+from scenarios.text import read_text
 
 _HERE = Path(__file__).parent
+FEW = 12
+"""Shipped names up to which all are told where none is close."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +38,18 @@ class Shelf:
     def expected(self, name: str, *others: "Shelf") -> str:
         """Say what may stand where `name` was found: close shipped names, of `others` too, or a path."""
         nouns = " or ".join(shelf.noun for shelf in (self, *others))
-        names = [known for shelf in (self, *others) for known in shelf.names()]
-        return f"a shipped {nouns} ({nearest(name, names)}) or a path to a .toml file"
+        known = [name for shelf in (self, *others) for name in shelf.names()]
+        shown = near(name, known) or (known if len(known) <= FEW else ())
+        names = f"({listed(shown)})" if shown else "(see 'overlapsim list')"
+        return f"a shipped {nouns} {names} or a path to a .toml file"
+
+    def missing(self, name: str, *others: "Shelf") -> str:
+        """Say why `find` has nothing for this name."""
+        if name.endswith(".toml"):
+            return "a folder, expected a file" if Path(name).is_dir() else "no such file"
+        if self is not SUITES and name in SUITES.names():
+            return f"a suite, which is for 'overlapsim validate', expected {self.expected(name, *others)}"
+        return f"no such file, expected {self.expected(name, *others)}"
 
 
 SCENARIOS = Shelf("scenario", _HERE / "library")
@@ -56,14 +69,12 @@ def find_file(name: str, beside: Path | None = None) -> Path | None:
 def read_toml(path: Path, label: str) -> dict[str, Any]:
     """Parse a file, or raise `ScenarioError` naming the line that is no TOML."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        return tomllib.loads(read_text(path, label))
     except tomllib.TOMLDecodeError as error:
         what, line = str(error), re.search(r" \(at line (\d+), column \d+\)$", str(error))
         place = f"line {line[1]}" if line else ""
         message = f"no valid TOML: {what[: line.start()] if line else what}"
         raise ScenarioError([Problem(label, place, message)]) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError([Problem(label, "", f"cannot be read: {error}")]) from None
 
 
 def list_scenarios() -> list[tuple[str, str, str]]:

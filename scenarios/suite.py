@@ -86,8 +86,7 @@ def load_suite(name: str, overrides: Sequence[str] = ()) -> Suite:
     """
     path = SUITES.find(name)
     if path is None and (path := SCENARIOS.find(name)) is None:
-        message = f"no such file, expected {SUITES.expected(name, SCENARIOS)}"
-        raise ScenarioError([Problem(name, "", message)])
+        raise ScenarioError([Problem(name, "", SUITES.missing(name, SCENARIOS))])
     label = name if name.endswith(".toml") else path.name
     tree = read_toml(path, label)
     if tree.get("kind") != "suite" and path.parent != SUITES.folder:

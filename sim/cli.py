@@ -18,6 +18,27 @@ VERBS = (
 """Modules of ``sim.verbs``, in the order of the help text."""
 KEYWORDS = {"from": "from_launch_line"}
 """Modules of verbs whose names no module can have."""
+EXAMPLES = """\
+examples:
+  overlapsim run decode-llama-3.1-8b                            what graphs and overlap gain, and why
+  overlapsim run decode-llama-3.1-8b --set workload.batch=64    any field of a scenario can be set
+  overlapsim list                                               what else there is to run
+  overlapsim from "vllm serve Qwen/Qwen3-0.6B" --out mine.toml  a scenario of your own server
+  overlapsim run --help                                         options and examples of a verb
+
+exit codes: 0 done, 1 the answer is no (such as a failed --expect), 2 bad input, 130 interrupted
+"""
+
+
+class Version(argparse.Action):
+    """Prints the installed version; looking it up takes longer than the rest of the help."""
+
+    def __call__(self, *_: object) -> None:
+        """Print and leave."""
+        from importlib.metadata import version
+
+        print(f"overlapsim {version('overlapsim')}")
+        raise SystemExit(DONE)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -25,8 +46,10 @@ def parser() -> argparse.ArgumentParser:
     top = Parser(
         prog="overlapsim",
         description="Predict what CUDA graphs and overlap scheduling gain an LLM inference server.",
-        epilog="exit codes: 0 done, 1 the answer is no (a failed --expect), 2 bad input, 130 interrupted",
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    top.add_argument("--version", action=Version, nargs=0, help="print the version and exit")
     verbs = top.add_subparsers(dest="verb", metavar="VERB", parser_class=Parser)
     for name in VERBS:
         import_module(f"sim.verbs.{KEYWORDS.get(name, name)}").add(verbs)
@@ -36,19 +59,31 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns its exit code."""
     words = list(sys.argv[1:] if argv is None else argv)
+    try:
+        return _run(words)
+    except SystemExit as leaving:
+        return leaving.code if isinstance(leaving.code, int) else BAD_INPUT
+    except OSError as error:
+        print(f"overlapsim: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _run(words: list[str]) -> int:
+    top = parser()
     if not words:
-        parser().print_help()
+        top.print_help()
         return DONE
     if not words[0].startswith("-") and words[0] not in VERBS:
         near = get_close_matches(words[0], VERBS, 1)
         hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(VERBS)}"
         print(f"overlapsim: no verb {words[0]!r}, {hint}", file=sys.stderr)
         return BAD_INPUT
-    try:
-        arguments = parser().parse_args(words)
-        call: Callable[[argparse.Namespace], int] = arguments.call
-    except SystemExit as leaving:
-        return leaving.code if isinstance(leaving.code, int) else BAD_INPUT
+    arguments, unknown = top.parse_known_args(words)
+    if unknown:
+        getattr(arguments, "parser", top).refuse(unknown)
+    call: Callable[[argparse.Namespace], int] = arguments.call
     from scenarios.errors import ScenarioError
 
     try:
@@ -57,11 +92,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         for problem in error.problems:
             print(f"overlapsim: {problem}", file=sys.stderr)
         return BAD_INPUT
-    except OSError as error:
-        print(f"overlapsim: {error.filename or 'standard output'}: {error.strerror}", file=sys.stderr)
-        return BAD_INPUT
-    except KeyboardInterrupt:
-        return INTERRUPTED
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def print_breakdown(console: Console, breakdown: Breakdown) -> None:
     console.print(table)
     sources = dict.fromkeys(point.hardware.source for point in breakdown.points if point.hardware)
     for line in (*sources, *breakdown.findings()):
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(line, soft_wrap=True)
 
 
 def _step_times(found: dict[str, Any], parts: Sequence[str]) -> list[str]:

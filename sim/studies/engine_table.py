@@ -71,4 +71,4 @@ def print_engines(console: Console) -> None:
     console.print(table)
     for row in engine_rows():
         for what, why in row["missing"].items():
-            console.print(f"{row['engine']} has no {what}: {why}", soft_wrap=True, highlight=False)
+            console.print(f"{row['engine']} has no {what}: {why}", soft_wrap=True)

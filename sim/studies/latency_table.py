@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from scenarios.units import format_duration
-from sim.studies.table import table, time
+from sim.studies.table import WIDEST_MODE, table, time
 from sim.timeline.latency import METRICS, STATISTICS
 
 if TYPE_CHECKING:
@@ -25,12 +25,13 @@ def print_latencies(console: Console, results: Results) -> None:
         console.print(_latencies(steady))
     console.print(_load(results.modes))
     for sentence in _sentences(results, steady):
-        console.print(sentence, soft_wrap=True, highlight=False)
+        console.print(sentence, soft_wrap=True)
 
 
 def _latencies(modes: dict[str, dict[str, Any]]) -> Table:
     shown = table("", "", *STATISTICS)
-    shown.columns[1].justify = "left"
+    modes_column = shown.columns[1]
+    modes_column.justify, modes_column.no_wrap, modes_column.min_width = "left", True, WIDEST_MODE
     for metric in METRICS:
         for number, (mode, found) in enumerate(modes.items()):
             names = [f"{metric}_{name}_us" for name in STATISTICS]

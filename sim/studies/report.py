@@ -17,14 +17,6 @@ from sim.studies.validation.shipped import MeasuredScenario
 from sim.studies.why import BreakEven, Waterfall
 
 
-class Printer(Console):
-    """A console that leaves it to its caller what a reader's leaving means."""
-
-    def on_broken_pipe(self) -> None:
-        """Pass the error on; rich itself would exit with 1, which here says that the answer is no."""
-        raise BrokenPipeError
-
-
 def print_results(console: Console, results: Results, hardware: MeasuredScenario | None = None) -> None:
     """The table of all modes; for serving, the waterfall of the gain and the break-evens.
 
@@ -40,17 +32,17 @@ def print_results(console: Console, results: Results, hardware: MeasuredScenario
     if hardware is not None:
         console.print(Text(hardware.source, style="dim"), soft_wrap=True)
     for mode, why in results.loaded.missing.items():
-        console.print(f"{mode}: {results.loaded.engine.name} has none: {why}", soft_wrap=True, highlight=False)
+        console.print(f"{mode}: {results.loaded.engine.name} has none: {why}", soft_wrap=True)
     if isinstance(loaded.scenario, Serving) and loaded.scenario.workload.batch is None:
         print_latencies(console, results)
     if isinstance(loaded.scenario, Serving) and loaded.scenario.tensor_parallel.ranks > 1:
-        console.print(ranks_sentence(results), soft_wrap=True, highlight=False)
+        console.print(ranks_sentence(results), soft_wrap=True)
     for note in results.notes:
-        console.print(note, soft_wrap=True, highlight=False)
+        console.print(note, soft_wrap=True)
     for reason in results.reasons:
-        console.print(reason, soft_wrap=True, highlight=False)
+        console.print(reason, soft_wrap=True)
     for mode, cycle in results.cycles.items():
-        console.print(f"{mode}: {cycle}", soft_wrap=True, highlight=False)
+        console.print(f"{mode}: {cycle}", soft_wrap=True)
     if results.waterfall is not None:
         console.print(waterfall_sentence(results.waterfall), soft_wrap=True)
         if results.break_evens:

@@ -91,7 +91,7 @@ def arrange(rows: list[TracedRequest], workload: Workload, seed: int) -> list[Tr
 
 def _lines(path: Path, problems: list[Problem]) -> Iterator[tuple[int, dict[str, Any] | str]]:
     """Rows by number; a CSV's head without the columns is one problem, not one a row."""
-    with path.open(newline="", encoding="utf-8", errors="replace") as file:
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as file:
         if path.suffix != ".csv":
             yield from ((number, line) for number, line in enumerate(file, start=1) if line.strip())
             return

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -47,9 +46,9 @@ def breakdown(arguments: argparse.Namespace) -> int:
     from scenarios.errors import Problem, ScenarioError
     from scenarios.scenario import Serving
     from sim.studies.breakdown import Breakdown, print_breakdown
-    from sim.studies.report import Printer
     from sim.studies.results import SHORT, is_short, predict_modes
     from sim.studies.sweep.axes import Axis
+    from sim.studies.table import Printer
 
     if arguments.out is not None and (arguments.out.suffix != ".png" or not arguments.out.resolve().parent.is_dir()):
         found = f"found {str(arguments.out)!r}, expected a .png file in a folder that exists"
@@ -86,7 +85,7 @@ def breakdown(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(result.as_json(), indent=2), flush=True)
         else:
-            print_breakdown(Printer(width=None if sys.stdout.isatty() else 150), result)
+            print_breakdown(Printer(150), result)
     if arguments.out is not None:
         from sim.studies.bars import draw_breakdown
 

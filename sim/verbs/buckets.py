@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from typing import TYPE_CHECKING
 
 from sim.verbs import DONE
@@ -60,8 +59,8 @@ def buckets(arguments: argparse.Namespace) -> int:
 
     from sim.studies.buckets.report import as_setting, print_judged
     from sim.studies.buckets.study import BucketStudy
-    from sim.studies.report import Printer
     from sim.studies.serving import ServingRun
+    from sim.studies.table import Printer
 
     limit = _limit(arguments)
     loaded = _serving(arguments, [])
@@ -84,9 +83,9 @@ def buckets(arguments: argparse.Namespace) -> int:
             found = {"mode": arguments.mode, "steps_by_rows": steps, "context": round(study.demand.context, 1)}
             print(json.dumps(found | {"chosen": list(chosen), "judged": [j.as_json() for j in judged]}, indent=2))
         else:
-            console = Printer(width=None if sys.stdout.isatty() else 120)
+            console = Printer()
             print_judged(console, judged, judged[0])
-            console.print(f"--set '{as_setting(chosen)}'", soft_wrap=True, highlight=False)
+            console.print(f"--set '{as_setting(chosen)}'", soft_wrap=True)
     return DONE
 
 

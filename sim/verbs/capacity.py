@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -59,8 +58,8 @@ def capacity(arguments: argparse.Namespace) -> int:
     from sim.studies.capacity.slo import parse_slo
     from sim.studies.capacity.study import Capacity, CapacityStudy
     from sim.studies.files import check_folder
-    from sim.studies.report import Printer
     from sim.studies.serving import ServingRun
+    from sim.studies.table import Printer
 
     _check(arguments)
     slo = parse_slo(arguments.slo)
@@ -98,8 +97,8 @@ def capacity(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(answer, indent=2), flush=True)
         else:
-            console = Printer(width=None if sys.stdout.isatty() else 120)
-            console.print(title, style="bold", highlight=False)
+            console = Printer()
+            console.print(title, style="bold")
             print_capacities(console, found, arguments.target_rate)
     if arguments.out is not None:
         written = write_capacity(arguments.out, found, answer, title)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,7 @@ from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
 
 if TYPE_CHECKING:
     from gpu.capture.report import Report
-    from sim.studies.report import Printer
+    from sim.studies.table import Printer
 
 EXAMPLES = """\
 examples:
@@ -87,9 +86,9 @@ def capture(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(report.as_json(), indent=2), flush=True)
         else:
-            from sim.studies.report import Printer
+            from sim.studies.table import Printer
 
-            print_report(Printer(width=None if sys.stdout.isatty() else 120), report)
+            print_report(Printer(), report)
     return DONE if report.verdict == "captured" else NO
 
 
@@ -101,7 +100,7 @@ def suite(arguments: argparse.Namespace) -> int:
 
     from gpu.capture.shipped import shipped_results
     from gpu.capture.tables import print_suite
-    from sim.studies.report import Printer
+    from sim.studies.table import Printer
 
     if arguments.on is None:
         results = shipped_results()
@@ -117,7 +116,7 @@ def suite(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(results, indent=2), flush=True)
         else:
-            print_suite(Printer(width=None if sys.stdout.isatty() else 120), results)
+            print_suite(Printer(), results)
     return DONE
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +52,7 @@ def chapter(arguments: argparse.Namespace) -> int:
     from sim.studies.chapter.claims import CLAIMS
     from sim.studies.chapter.outcomes import labs_of, outcomes_of
     from sim.studies.chapter.report import print_outcomes
-    from sim.studies.report import Printer
+    from sim.studies.table import Printer
 
     if arguments.write is not None and not arguments.write.is_dir():
         raise ScenarioError([Problem("--write", "", f"found {str(arguments.write)!r}, expected a folder that exists")])
@@ -78,7 +77,7 @@ def chapter(arguments: argparse.Namespace) -> int:
 
             print(json.dumps({"claims": [outcome.as_json() for outcome in outcomes]}, indent=2), flush=True)
         else:
-            print_outcomes(Printer(width=None if sys.stdout.isatty() else 120), outcomes)
+            print_outcomes(Printer(), outcomes)
             if arguments.shown:
                 print("\n".join(line for outcome in outcomes for line in outcome.finding.shown))
     return DONE

@@ -70,9 +70,9 @@ def doctor(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(report.as_json(), indent=2), flush=True)
         else:
-            from sim.studies.report import Printer
+            from sim.studies.table import Printer
 
-            print_report(Printer(width=None if sys.stdout.isatty() else 120), report)
+            print_report(Printer(), report)
     return DONE if report.trustworthy else NO
 
 
@@ -83,7 +83,8 @@ def print_report(console: Console, report: Report) -> None:
 
     from gpu.doctor.report import RULE
 
-    table = Table(title=f"doctor --on {report.on}, against {report.profile}", title_justify="left")
+    console.print(Text(f"doctor --on {report.on}, against {report.profile}", style="bold"))
+    table = Table(box=None, header_style="bold", pad_edge=False)
     for name in ("what", "found", "expected", "verdict"):
         table.add_column(name, justify="left" if name in ("what", "verdict") else "right", overflow="fold")
     for line in report.lines:

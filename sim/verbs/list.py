@@ -49,7 +49,7 @@ def list_shipped(arguments: argparse.Namespace) -> int:
 def _list_engines(*, as_json: bool) -> int:
     """Print the knobs in which the shipped engines differ."""
     from sim.studies.engine_table import engine_rows, print_engines
-    from sim.studies.report import Printer
+    from sim.studies.table import Printer
 
     with reader_may_leave():
         if as_json:
@@ -57,5 +57,5 @@ def _list_engines(*, as_json: bool) -> int:
 
             print(json.dumps(engine_rows(), indent=2), flush=True)
         else:
-            print_engines(Printer(width=140))
+            print_engines(Printer(140))
     return DONE

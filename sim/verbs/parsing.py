@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, NoReturn, TypeAlias
 
 from sim.verbs import BAD_INPUT
@@ -25,15 +26,31 @@ class Parser(argparse.ArgumentParser):
         print(f"{self.prog}: {message} (see '{self.prog} --help')", file=sys.stderr)
         raise SystemExit(BAD_INPUT)
 
+    def refuse(self, unknown: list[str]) -> NoReturn:
+        """Say that these words are none of this parser's, and what may have been meant."""
+        word = unknown[0].partition("=")[0]
+        near = get_close_matches(word, self._option_string_actions, 1)
+        if not word.startswith("-"):
+            hint = "; quote what belongs together"
+        elif word in near:
+            hint = "; a verb's options stand behind it"
+        else:
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+        self.error(f"unrecognized arguments: {' '.join(unknown)}{hint}")
+
 
 def add_verb(
     verbs: Verbs, name: str, summary: str, call: Callable[[argparse.Namespace], int], examples: str = ""
 ) -> argparse.ArgumentParser:
     """A verb's parser; ``examples`` stand under its options."""
     verb = verbs.add_parser(
-        name, help=summary, epilog=examples or None, formatter_class=argparse.RawDescriptionHelpFormatter
+        name,
+        help=summary,
+        description=f"{summary[0].upper()}{summary[1:]}.",
+        epilog=examples or None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    verb.set_defaults(call=call)
+    verb.set_defaults(call=call, parser=verb)
     return verb
 
 

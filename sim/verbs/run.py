@@ -72,8 +72,9 @@ def run(arguments: argparse.Namespace) -> int:
     from scenarios.errors import Problem, ScenarioError
     from sim.studies.expectation import Expectation
     from sim.studies.files import check_folder
-    from sim.studies.report import Printer, print_results
+    from sim.studies.report import print_results
     from sim.studies.results import run_all
+    from sim.studies.table import Printer
     from sim.studies.validation.shipped import measured_scenario
 
     expectations = [Expectation.parse(text) for text in arguments.expect]
@@ -105,7 +106,7 @@ def run(arguments: argparse.Namespace) -> int:
 
             print(json.dumps(results.as_json(), indent=2), flush=True)
         else:
-            print_results(Printer(width=None if sys.stdout.isatty() else 120), results, measured_scenario(loaded))
+            print_results(Printer(), results, measured_scenario(loaded))
     if arguments.out is not None:
         from sim.studies.files import write_files
 

@@ -216,7 +216,7 @@ def _done(path: Path, provenance: dict[str, Any]) -> ResultsFile:
 
 
 def _print(arguments: argparse.Namespace, summary: Summary) -> None:
-    from sim.studies.report import Printer
+    from sim.studies.table import Printer
     from sim.studies.validation.report import print_summary
 
     with reader_may_leave():
@@ -225,7 +225,7 @@ def _print(arguments: argparse.Namespace, summary: Summary) -> None:
 
             print(json.dumps(summary.as_json(), indent=2), flush=True)
         else:
-            print_summary(Printer(width=None if sys.stdout.isatty() else 120), summary)
+            print_summary(Printer(), summary)
 
 
 def _write(arguments: argparse.Namespace, summary: Summary, pairs: Pairs) -> None:

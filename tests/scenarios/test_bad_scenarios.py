@@ -32,8 +32,19 @@ def test_a_scenario_nobody_ships_is_answered_with_near_names() -> None:
     ]
 
 
-def test_a_missing_file_is_named() -> None:
-    assert complaints("nowhere/decode.toml")[0].startswith("decode.toml: no such file, expected a shipped")
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    (tmp_path / "folder.toml").mkdir()
+    assert complaints("nowhere/decode.toml") == ["decode.toml: no such file"]
+    assert complaints(tmp_path / "folder.toml") == ["folder.toml: a folder, expected a file"]
+
+
+def test_a_suite_is_no_scenario() -> None:
+    assert complaints("h200") == [
+        (
+            "h200: a suite, which is for 'overlapsim validate', "
+            "expected a shipped scenario (see 'overlapsim list') or a path to a .toml file"
+        )
+    ]
 
 
 @pytest.mark.parametrize(
@@ -53,8 +64,14 @@ def test_a_file_that_is_no_scenario_says_where_it_goes_wrong(tmp_path: Path, tex
 
 def test_bytes_that_are_no_text_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.toml"
-    path.write_bytes(b"\xff")
-    assert "x.toml: cannot be read: 'utf-8' codec" in complaints(path)[0]
+    path.write_bytes(b"kind = 'serving'\ntitle = 'caf\xe9'\n")
+    assert complaints(path) == ["x.toml: line 2: no UTF-8: found the byte 0xe9"]
+
+
+def test_a_byte_order_mark_is_no_part_of_a_scenario(tmp_path: Path) -> None:
+    path = tmp_path / "x.toml"
+    path.write_bytes(b"\xef\xbb\xbfkind = 'server'")
+    assert complaints(path) == ["x.toml: kind: found 'server', expected 'serving', 'program' or 'training'"]
 
 
 @pytest.mark.parametrize(

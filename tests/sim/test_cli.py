@@ -7,6 +7,7 @@ import re
 import subprocess
 import sys
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -330,6 +331,11 @@ def test_help_without_arguments_and_as_asked_for(capsys: Capture) -> None:
     assert "0 done, 1 the answer is no" in bare
     assert main(["run", "--help"]) == 0
     assert "--expect" in capsys.readouterr().out
+
+
+def test_version(capsys: Capture) -> None:
+    assert main(["--version"]) == 0
+    assert capsys.readouterr().out == f"overlapsim {version('overlapsim')}\n"
 
 
 def test_help_loads_nothing_heavy() -> None:

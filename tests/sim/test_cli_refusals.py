@@ -35,7 +35,7 @@ BAD_RUNS = {
         [*TINY, *sets("hardware.profile=mine.toml")],
         "mine.toml: constants.launch_call: missing",
     ),
-    "no config": (["decode-qwen3-0.6b", "--model", "no.json"], "no.json: cannot be read as JSON"),
+    "no config": (["decode-qwen3-0.6b", "--model", "no.json"], "no.json: no such file"),
     "two models": ([*TINY, "--model", "no.json"], "--model: no such option beside '--set model=...'"),
     "unknown mode": ([*TINY, "--expect", "overlap-grap.speedup>1"], "did you mean 'serial-eager'?"),
     "too large": ([*TINY, *sets("workload.context=99999999")], "workload.batch: found 16, expected at most 5"),
@@ -99,6 +99,23 @@ def test_all_problems_of_a_scenario_are_told_at_once(capsys: pytest.CaptureFixtu
 def test_an_unknown_verb(capsys: pytest.CaptureFixture[str], verb: str, hint: str) -> None:
     assert main([verb]) == 2
     assert capsys.readouterr() == ("", f"overlapsim: no verb {verb!r}, {hint}\n")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["run", "x", "--sett", "a=b"], "overlapsim run: unrecognized arguments: --sett a=b; did you mean '--set'? "),
+        (["run", "x", "--zzz"], "overlapsim run: unrecognized arguments: --zzz (see 'overlapsim run --help')"),
+        (["from", "vllm", "serve"], "overlapsim from: unrecognized arguments: serve; quote what belongs together "),
+        (["--json", "list"], "overlapsim list: unrecognized arguments: --json; a verb's options stand behind it "),
+        (["--zzz"], "overlapsim: unrecognized arguments: --zzz (see 'overlapsim --help')"),
+    ],
+)
+def test_an_unknown_option(capsys: pytest.CaptureFixture[str], words: list[str], told: str) -> None:
+    assert main(words) == 2
+    out, err = capsys.readouterr()
+    assert (out, err[: len(told)]) == ("", told)
+    assert err.count("\n") == 1
 
 
 @pytest.mark.parametrize("out", ["file", "file/below", "taken"])

@@ -41,7 +41,7 @@ def print_capacities(console: Console, found: Mapping[str, Capacity], target: fl
         shown.add_row(mode, *cells)
     console.print(shown)
     for sentence in _sentences(found, target):
-        console.print(sentence, soft_wrap=True, highlight=False)
+        console.print(sentence, soft_wrap=True)
 
 
 def _gpus(one: Capacity, target: float) -> str:

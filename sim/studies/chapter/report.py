@@ -30,7 +30,7 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         predicted = Text(found.predicted).append(f"\n{found.because}", style="dim")
         table.add_row(said, predicted, measured_words(outcome), Text(found.verdict.value, style=STYLES[found.verdict]))
     console.print(table)
-    console.print(tally(outcomes), highlight=False)
+    console.print(tally(outcomes))
 
 
 def measured_words(outcome: Outcome) -> str:

@@ -50,7 +50,7 @@ def print_summary(console: Console, summary: Summary) -> None:
     console.print(Text(COUNTED, style="dim"), soft_wrap=True)
     console.print(_verdicts(summary))
     for sentence in sentences(summary):
-        console.print(sentence, soft_wrap=True, highlight=False, markup=False)
+        console.print(sentence, soft_wrap=True, markup=False)
 
 
 def where(summary: Summary) -> str:

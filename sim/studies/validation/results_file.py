@@ -14,6 +14,7 @@ from pydantic import Field
 
 from scenarios.errors import Problem, ScenarioError
 from scenarios.table import Count, NonEmpty, Rows, Table
+from scenarios.text import read_text
 from scenarios.translation import validated
 from sim.timeline.chrome import replacing
 
@@ -107,9 +108,7 @@ class ResultsFile(Table):
 def read_results(path: Path) -> ResultsFile:
     """Raises ``ScenarioError`` for a file that cannot be read or holds something else."""
     try:
-        tree = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise ScenarioError([Problem(str(path), "", f"cannot be read: {error}")]) from None
+        tree = json.loads(read_text(path, str(path)))
     except json.JSONDecodeError as error:
         raise ScenarioError([Problem(str(path), f"line {error.lineno}", f"no valid JSON: {error.msg}")]) from None
     if not isinstance(tree, dict):
