@@ -41,7 +41,7 @@ class Version(argparse.Action):
         raise SystemExit(DONE)
 
 
-def parser() -> argparse.ArgumentParser:
+def parser() -> Parser:
     """All verbs and their options."""
     top = Parser(
         prog="overlapsim",
@@ -82,7 +82,8 @@ def _run(words: list[str]) -> int:
         return BAD_INPUT
     arguments, unknown = top.parse_known_args(words)
     if unknown:
-        getattr(arguments, "parser", top).refuse(unknown)
+        asked: Parser = getattr(arguments, "parser", top)
+        asked.refuse(unknown)
     call: Callable[[argparse.Namespace], int] = arguments.call
     from scenarios.errors import ScenarioError
 
