@@ -13,6 +13,8 @@ from scenarios.units import format_duration
 from sim.studies.host_numbers import ALIKE, CALLS, KERNELS, WORK
 
 PREFILL = ("attention_prefill", "index")
+ALWAYS = ("base", "per_row")
+"""Costs that a preset's file spells even where they are nothing."""
 PYTORCH = {
     "gemm": "mm_out",
     "elementwise": "add_out",
@@ -42,17 +44,23 @@ def lean(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
         f"{where}: a launch timed inside a small model's step, less the bare call; embedding as norm, combine and other"
         f" kinds as elementwise. A matrix product: {_scatter(runs, 'gemm')}"
     )
-    work = {
-        name: (
-            numbers[name],
-            max(0, numbers[f"{name}_per_row"] - prefill.get(f"{name}_per_token", 0)),
-            prefill.get(f"{name}_per_token", 0),
-            f"{where}: {_scatter(runs, name)} and a row's share"
-            + ("; a token's from prompts alone in their steps" if f"{name}_per_token" in prefill else ""),
-        )
-        for name in WORK
-    }
+    work = {name: _work(name, numbers, prefill, f"{where}: {_scatter(runs, name)}") for name in WORK}
     return _preset("lean", work, by_kind, by_kind["elementwise"], source)
+
+
+def _work(name: str, numbers: dict[str, int], prefill: dict[str, int], scatter: str) -> dict[str, Any]:
+    """What a part of the scheduler's work costs; a row of a decode step, which is a token, pays both their shares."""
+    per_token, per_prompt = (prefill.get(f"{name}_per_{what}", 0) for what in ("token", "prompt"))
+    per_row = max(0, numbers[f"{name}_per_row"] - per_token)
+    told = " and a row's share"
+    if f"{name}_per_request" in prefill:
+        per_row, told = prefill[f"{name}_per_request"], "; a request's share where dozens come at once"
+    elif f"{name}_per_prompt" in prefill:
+        told += "; a prompt's and a token's from steps of one prompt to dozens"
+    elif f"{name}_per_token" in prefill:
+        told += "; a token's from prompts alone in their steps"
+    costs = {"base": numbers[name], "per_row": per_row, "per_token": per_token, "per_prompt": per_prompt}
+    return {**{of: ns for of, ns in costs.items() if ns or of in ALWAYS}, "source": scatter + told}
 
 
 def pytorch(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
@@ -70,28 +78,25 @@ def pytorch(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
         + "; other kinds: elementwise"
     )
     work = {
-        name: (cost.base, cost.per_row, cost.per_token, "as the preset lean: no scheduler belongs to PyTorch")
+        name: {
+            **{of: ns for of, ns in getattr(ours, name).model_dump(exclude={"source"}).items() if ns or of in ALWAYS},
+            "source": "as the preset lean: no scheduler belongs to PyTorch",
+        }
         for name in WORK
-        for cost in [getattr(ours, name)]
     }
     return _preset("pytorch", work, by_kind, by_kind["elementwise"], source)
 
 
 def _preset(
-    name: str, work: dict[str, tuple[int, int, int, str]], by_kind: dict[str, int], default: int, source: str
+    name: str, work: dict[str, dict[str, Any]], by_kind: dict[str, int], default: int, source: str
 ) -> dict[str, Any]:
     """A shipped preset with other costs; the knobs that its file sets stay."""
     knobs = load_engine(name).model_dump(exclude={"host", "framework"}, exclude_unset=True)
     document = {
         **{key: list(value) if isinstance(value, tuple) else value for key, value in knobs.items()},
         "host": {
-            part: {
-                "base": format_duration(base),
-                "per_row": format_duration(per_row),
-                **({"per_token": format_duration(per_token)} if per_token else {}),
-                "source": where,
-            }
-            for part, (base, per_row, per_token, where) in work.items()
+            part: {of: value if of == "source" else format_duration(value) for of, value in costs.items()}
+            for part, costs in work.items()
         },
         "framework": {
             "default": format_duration(default),

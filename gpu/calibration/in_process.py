@@ -13,12 +13,13 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from functools import cache, partial
-from statistics import fmean
+from statistics import fmean, median
 
+import numpy as np
 import torch
 
 from gpu.calibration.clock import cycles, sleep
-from gpu.calibration.regression import theil_sen
+from gpu.calibration.regression import non_negative
 from gpu.engine.build import TorchRun
 from gpu.model.ops import Call
 from scenarios.loader import load_scenario
@@ -30,8 +31,11 @@ from sim.timeline.spans import FIELDS, Timeline
 FORWARD = ("gemm", "gemm_long", "gemm_bias", "norm", "rope", "kv_write", "attention", "elementwise")
 AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
 WORK = ("receive", "schedule", "prepare", "process")
-PER_TOKEN = {"schedule": ("schedule",), "prepare": ("prepare", "launch")}
-"""Work that grows with the tokens of a prompt, and its spans; filling a step's inputs is part of its launch."""
+PER_PROMPT = {"schedule": ("schedule",), "prepare": ("prepare", "launch")}
+"""Work that grows with prompts and their tokens, and its spans; filling a step's inputs is part of its launch."""
+CLIENTS, TURNS = 48, 3
+LENGTHS = ((64, 200), (300, 900), (1500, 3900))
+"""Lengths of prompts of as many runs: the shorter they are, the more of them share a step."""
 ROWS = (2, 240)
 """Batches between which the scheduler's costs a row are taken."""
 LAYERS, STEPS, DEVICE_US = 16, 24, 600
@@ -140,24 +144,44 @@ def measure() -> dict[str, int]:
 def measure_prefill() -> dict[str, int]:
     """What only prefill steps cost; not part of ``measure``, whose numbers are few.
 
-    By kind what only they launch, and ``..._per_token`` what a prompt's token adds to the scheduler's work: the slope
-    over prompts of many lengths, each alone in its step.
+    By kind what only they launch, and what prompts add to the scheduler's work: ``..._per_prompt`` each of them,
+    ``..._per_token`` each of its tokens, from steps of one prompt to dozens, and what each request takes to receive.
     """
     watch = Stopwatch()
-    run = _prefilling()
+    run = _prefilling(LENGTHS[-1])
     run.wrap = watch.wrap
-    timeline = run.run("overlap-eager")
-    assert run.inputs is not None
+    run.run("overlap-eager")
     numbers = {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
-    tokens = {
-        delivery.step: sum(request.context for request in members if request is not None)
-        for delivery, members in zip(timeline.deliveries, run.inputs.steps, strict=True)
-        if delivery.prefill
-    }
-    for name, spans in PER_TOKEN.items():
-        work = sum((_by_step(timeline, span) for span in spans), Counter())
-        numbers[f"{name}_per_token"] = max(0, round(theil_sen([(n, work[step]) for step, n in tokens.items()]).slope))
+    rows: list[tuple[int, int, Counter[str]]] = []
+    received = []
+    for low, high in LENGTHS:
+        run = _prefilling((low, high))
+        run.wrap = lambda _, call: call
+        turns = [_of_prompts(run, run.run("overlap-eager")) for _ in range(TURNS)]
+        received.append(median(turn[0] for turn in turns))
+        for steps in zip(*(turn[1] for turn in turns), strict=True):
+            prompts, tokens, _ = steps[0]
+            rows.append((prompts, tokens, Counter({w: round(median(s[2][w] for s in steps)) for w in PER_PROMPT})))
+    numbers["receive_per_request"] = round(median(received))
+    for name in PER_PROMPT:
+        columns = np.array([(1, prompts, tokens) for prompts, tokens, _ in rows], float)
+        _, per_prompt, per_token = non_negative(columns, np.array([work[name] for *_, work in rows], float))
+        numbers |= {f"{name}_per_prompt": round(per_prompt), f"{name}_per_token": round(per_token)}
     return numbers
+
+
+def _of_prompts(run: TorchRun, timeline: Timeline) -> tuple[float, list[tuple[int, int, Counter[str]]]]:
+    """What a request took to receive, and of each prefill step its prompts, their tokens and the scheduler's work."""
+    assert run.inputs is not None
+    work = {name: sum((_by_step(timeline, span) for span in spans), Counter()) for name, spans in PER_PROMPT.items()}
+    steps = []
+    for delivery, members in zip(timeline.deliveries, run.inputs.steps, strict=True):
+        if delivery.prefill:
+            tokens = sum(request.context for request in members if request is not None)
+            steps.append((len(members), tokens, Counter({name: found[delivery.step] for name, found in work.items()})))
+    first = timeline.table[timeline.column("name") == timeline.names.index("receive")][0]
+    took = int(first[FIELDS.index("end")] - first[FIELDS.index("start")])
+    return took / len(timeline.served), steps
 
 
 def _by_step(timeline: Timeline, name: str) -> Counter[int]:
@@ -171,10 +195,12 @@ def _by_step(timeline: Timeline, name: str) -> Counter[int]:
 
 
 @cache
-def _prefilling() -> TorchRun:
-    sets = ["workload.rate=200/s", "workload.arrivals=constant", "workload.requests=24", "workload.output_tokens=2"]
-    sets.append("workload.context={kind='uniform',low=64,high=4000}")
-    serving = ServingRun.of(load_scenario("decode-llama-3.1-8b", sets))
+def _prefilling(lengths: tuple[int, int]) -> TorchRun:
+    """Clients that all ask at the start, so that every run computes the same prompts in the same steps."""
+    sets = [f"workload.clients={CLIENTS}", f"workload.requests={CLIENTS}", "workload.output_tokens=2"]
+    low, high = lengths
+    sets += [f"workload.context={{kind='uniform',low={low},high={high}}}", f"engine.buckets=[{CLIENTS}]"]
+    serving = ServingRun.of(load_scenario("limits-few-clients", [*sets, "engine.preset=lean"]))
     run = TorchRun.of(replace(serving, model=_small(1)), _device())
     run.run("overlap-eager")
     return run

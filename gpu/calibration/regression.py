@@ -83,6 +83,11 @@ def fit_roofline(flops: Floats, traffic: Floats, measured: Floats) -> Roofline:
     return best
 
 
+def non_negative(columns: Floats, measured: Floats) -> Floats:
+    """Coefficients of the columns, none negative, by least squares of the relative error."""
+    return _non_negative(columns / measured[:, None])
+
+
 def _non_negative(rows: Floats) -> Floats:
     """Coefficients, none negative, that bring ``rows @ coefficients`` closest to 1, by trying every set of them."""
     scale = np.abs(rows).max(axis=0)

@@ -140,7 +140,7 @@ class TorchRun:
             device: Device = self._device(mode, server)
             machine = WallMachine(
                 device if self.weights.embedding.is_cuda else Inline(device),
-                lambda name, _rows, _tokens: run.scenario.host.extra if name == "schedule" else 0,
+                lambda name, *_: run.scenario.host.extra if name == "schedule" else 0,
                 busy,
             )
             return machine.run(run.threads(mode, server), run.requests())

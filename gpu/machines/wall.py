@@ -100,15 +100,16 @@ def no_collection() -> Iterator[None]:
 
 
 class WallMachine:
-    """Runs loops on threads of this process. ``spend``: how long the server's work takes at least, by name and size.
+    """Runs loops on threads of this process.
 
-    Work that is done sooner is waited out; that is how added host work, and the host costs of batches that are plain
-    timers, come to pass. ``wait`` returns at a time that is given to it: ``pause`` lets other threads run, ``busy`` is
-    work, after which a host is as warm as after its own. An exception in any thread ends the run and is raised.
+    ``spend``: how long the server's work takes at least, by name and size: rows, tokens, prompts. Work that is done
+    sooner is waited out; that is how added host work, and the host costs of batches that are plain timers, come to
+    pass. ``wait`` returns at a time that is given to it: ``pause`` lets other threads run, ``busy`` is work, after
+    which a host is as warm as after its own. An exception in any thread ends the run and is raised.
     """
 
     def __init__(
-        self, device: Device, spend: Callable[[str, int, int], int], wait: Callable[[int], None] = pause
+        self, device: Device, spend: Callable[[str, int, int, int], int], wait: Callable[[int], None] = pause
     ) -> None:
         self._device = device
         self._spend = spend
@@ -182,8 +183,8 @@ class WallMachine:
             case Host():
                 result = effect.work()
                 sized = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
-                rows, tokens = (sized.rows, sized.tokens) if sized is not None else (0, 0)
-                self._wait(self._origin + start + self._spend(effect.name, rows, tokens))
+                size = (sized.rows, sized.tokens, len(sized.prompts)) if sized is not None else (0, 0, 0)
+                self._wait(self._origin + start + self._spend(effect.name, *size))
                 self._span(track, start, Kind.HOST, effect.name, -1 if sized is None else sized.index)
                 if sized is result is not None:
                     self._recorder.scheduled(sized, self._now())
@@ -200,7 +201,7 @@ class WallMachine:
                     self._span(track, start, Kind.NO_WORK, "no work", -1)
                     start = self._now()
                 requests = source.take(self._now())
-                self._wait(self._origin + start + self._spend("receive", len(requests), 0))
+                self._wait(self._origin + start + self._spend("receive", len(requests), 0, 0))
                 self._span(track, start, Kind.HOST, "receive", -1)
                 return Arrivals(start, requests, closed=source.closed)
             case Emit():

@@ -121,7 +121,8 @@ class HostThread:
         scheduled = batch is None and isinstance(result, Batch)
         if scheduled:
             batch = result
-        ns = self._costs.work_ns(name, 0, 0) if batch is None else self._costs.work_ns(name, batch.rows, batch.tokens)
+        size = (0, 0, 0) if batch is None else (batch.rows, batch.tokens, len(batch.prompts))
+        ns = self._costs.work_ns(name, *size)
         self._iterations.worked(ns, name, batch)
         caller.spend(ns)
         if self._spans.kept:

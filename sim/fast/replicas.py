@@ -149,8 +149,8 @@ class Replicas:
     def _work(self, effect: Host) -> Any:
         result = effect.work()
         batch = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
-        rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
-        self._caller.now = self._caller.now + self._costs.work_ns(effect.name, rows, tokens)
+        size = (batch.rows, batch.tokens, len(batch.prompts)) if batch is not None else (0, 0, 0)
+        self._caller.now = self._caller.now + self._costs.work_ns(effect.name, *size)
         return result
 
     def _launch(self, phase: Phase) -> Step:

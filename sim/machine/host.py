@@ -134,8 +134,8 @@ class HostThread:
         start = self._now
         result = effect.work()
         batch = effect.batch if effect.batch is not None else result if isinstance(result, Batch) else None
-        rows, tokens = (batch.rows, batch.tokens) if batch is not None else (0, 0)
-        yield from self._spend(self._draw(self.machine.costs.work_ns(effect.name, rows, tokens)))
+        size = (batch.rows, batch.tokens, len(batch.prompts)) if batch is not None else (0, 0, 0)
+        yield from self._spend(self._draw(self.machine.costs.work_ns(effect.name, *size)))
         self._span(start, Kind.HOST, effect.name, step=-1 if batch is None else batch.index)
         if batch is result is not None:
             self.machine.recorder.scheduled(batch, self._now)

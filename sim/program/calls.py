@@ -31,26 +31,28 @@ class HostCosts:
     """Host time of enqueuing and of the server's own work, medians in nanoseconds.
 
     ``framework`` is what the framework adds to a bare launch, by the operation's name, ``framework_default`` for the
-    others. ``work`` gives, by name, (base, per row, per token) of the server's work. ``scale`` multiplies all of it,
-    API calls included; ``extra`` is added to each schedule, unscaled.
+    others. ``work`` gives, by name, (base, per row, per token) of the server's work, ``prompts`` what each prompt of a
+    batch adds. ``scale`` multiplies all of it, API calls included; ``extra`` is added to each schedule, unscaled.
     """
 
     constants: Constants = field(default_factory=Constants)
     framework: Mapping[str, int] = field(default_factory=dict)
     framework_default: int = 0
     work: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
+    prompts: Mapping[str, int] = field(default_factory=dict)
     scale: float = 1.0
     extra: int = 0
     _calls: dict[object, Call] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _works: dict[tuple[str, int, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _works: dict[tuple[str, int, int, int], int] = field(default_factory=dict, init=False, repr=False, compare=False)
 
-    def work_ns(self, name: str, rows: int, tokens: int) -> int:
+    def work_ns(self, name: str, rows: int, tokens: int, prompts: int = 0) -> int:
         """Time of the server's work ``name`` for a batch of that size; 0 for work without a cost."""
-        key = name, rows, tokens
+        key = name, rows, tokens, prompts
         ns = self._works.get(key)
         if ns is None:
             base, per_row, per_token = self.work.get(name, (0, 0, 0))
-            ns = self.scaled(base + per_row * rows + per_token * tokens)
+            of_prompts = self.prompts.get(name, 0) * prompts
+            ns = self.scaled(base + per_row * rows + per_token * tokens + of_prompts)
             ns = self._works[key] = ns + self.extra if name == "schedule" else ns
         return ns
 

@@ -41,8 +41,8 @@ def with_host_numbers(
     """A preset and constants whose host times are these: nanoseconds by kind of launch, work, and ``..._per_row``.
 
     The thinnest launch becomes the bare one, and what another takes beyond it becomes the framework's. What has no
-    number keeps its cost, so does a token of a prompt; a row, which is a token in decode, costs what it was measured to
-    cost with it.
+    number keeps its cost, so do a prompt, its tokens and a request that arrives; a row, which is a token in decode,
+    costs what it was measured to cost with it.
     """
     launch = min(numbers[kind] for kind in KERNELS if kind in numbers)
     constants = replace(
@@ -57,8 +57,8 @@ def with_host_numbers(
         name: cost.model_copy(
             update={
                 "base": numbers[name],
-                "per_row": max(0, numbers[f"{name}_per_row"] - cost.per_token),
                 "source": SOURCE,
+                **({} if name == "receive" else {"per_row": max(0, numbers[f"{name}_per_row"] - cost.per_token)}),
             }
         )
         for name in WORK

@@ -226,8 +226,9 @@ class ServingRun:
             for name in ("receive", "schedule", "prepare", "process", "mask")
             if (cost := getattr(host, name)) is not None
         }
+        prompts = {name: ns for name in work if (ns := getattr(host, name).per_prompt)}
         return HostCosts(
-            self.constants, framework.by_kind, framework.default, work, self.scale, self.scenario.host.extra
+            self.constants, framework.by_kind, framework.default, work, prompts, self.scale, self.scenario.host.extra
         )
 
     def lowering(self) -> Lowering:

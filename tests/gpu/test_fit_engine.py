@@ -6,11 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpu.calibration import fit_engine
 from gpu.calibration.fit_constants import fit_constants
 from gpu.calibration.measurements import Measurements, load
+from gpu.calibration.regression import non_negative
 from scenarios.loader import load_scenario
 from sim.studies.serving import ServingRun
 
@@ -38,6 +40,20 @@ def test_where_no_token_was_measured_none_is_priced(measured: Measurements) -> N
     plain = with_prefill(measured, schedule_per_token=0)["prepare"]
     assert "per_token" not in plain
     assert plain["per_row"] == "45ns"
+
+
+def test_what_prompts_add_is_priced_by_prompt_and_a_request_by_its_coming(measured: Measurements) -> None:
+    numbers = {"schedule_per_prompt": 9_000, "schedule_per_token": 0, "receive_per_request": 1_500}
+    host = with_prefill(measured, **numbers)
+    assert (host["schedule"]["per_prompt"], host["receive"]["per_row"]) == ("9us", "1.5us")
+    assert "per_token" not in host["schedule"]
+    assert "per_prompt" not in host["prepare"]
+
+
+def test_coefficients_are_what_made_the_numbers_and_never_negative() -> None:
+    rows = np.array([(1, prompts, tokens) for prompts, tokens in ((1, 4000), (4, 8000), (20, 7000), (48, 6000))], float)
+    assert non_negative(rows, rows @ [90.0, 11.0, 0.02]) == pytest.approx([90.0, 11.0, 0.02])
+    assert non_negative(rows, rows @ [90.0, 11.0, -0.002])[2] == 0
 
 
 def test_numbers_of_a_process_keep_a_tokens_price_and_what_a_decode_row_costs_in_all() -> None:

@@ -135,7 +135,7 @@ FAULTS = (
           "        yield from self._until(least)\n"),
     Fault("a pageable copy returns at once", HOST, "                    now = end + self.machine.costs.constants.wake_spin if end > now else now\n",
           "                    now = min(end, now)\n"),
-    Fault("host work takes no time", HOST, "        yield from self._spend(self._draw(self.machine.costs.work_ns(effect.name, rows, tokens)))\n",
+    Fault("host work takes no time", HOST, "        yield from self._spend(self._draw(self.machine.costs.work_ns(effect.name, *size)))\n",
           "        yield from self._spend(0)\n"),
     Fault("a wait for the device looks at one stream", DEVICE, "        if any(not s.drained for s in self.streams.values()):\n",
           "        if any(not s.drained for s in list(self.streams.values())[:1]):\n"),

@@ -10,7 +10,7 @@ from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.ops import STEP, Kernel, Record
-from sim.serving.batch import Batch, Outputs, StepResult
+from sim.serving.batch import Batch, Chunk, Outputs, StepResult
 from sim.serving.batch import Phase as BatchPhase
 from sim.serving.request import Reason, Request
 from sim.timeline.spans import Delivery, Served, Timeline
@@ -107,6 +107,19 @@ def test_a_batch_is_lowered_launched_waited_for_and_its_tokens_stamped() -> None
     assert host(timeline)[0] == ("schedule", 0, 116)
     assert timeline.deliveries == (Delivery(226, 3, 2, 2, prefill=False, decoded=2),)
     assert timeline.served == (Served(1, 0, 226, 226, 1, "stop", context=1),)
+
+
+def test_work_is_paid_by_row_token_and_prompt() -> None:
+    """Two prompts of 30 and 40 tokens beside a row that decodes."""
+    asked = [Request(i, 1, 4) for i in range(3)]
+    prompts = tuple(Chunk(request, 0, tokens, 1) for request, tokens in zip(asked[1:], (30, 40), strict=True))
+    mixed = Batch(0, BatchPhase.MIXED, 3, 71, 10, tuple(asked), prompts=prompts)
+
+    def loop() -> Loop[None]:
+        yield Host("schedule", lambda: mixed)
+
+    costs = HostCosts(work={"schedule": (100, 7, 1)}, prompts={"schedule": 1000}, scale=2.0)
+    assert host(Machine(costs).run({"host": loop()})) == [("schedule", 0, 2 * (100 + 3 * 7 + 71 + 2 * 1000))]
 
 
 def test_a_naive_phase_waits_for_the_device_after_every_operation() -> None:
