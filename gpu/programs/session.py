@@ -56,7 +56,7 @@ class ProgramSession:
 
     def _pass(self, mode: str) -> Timeline:
         self.device = self._new_device()
-        machine = WallMachine(self.device, lambda _name, _rows, _tokens: 0)
+        machine = WallMachine(self.device, lambda *_: 0)
         return machine.run({name: again(effects) for name, effects in self._threads[mode].items()}, NoRequests())
 
     def sampled(self) -> None:

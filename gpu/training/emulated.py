@@ -19,7 +19,7 @@ class EmulatedTraining:
 
     def run(self, mode: str) -> Timeline:
         """Run all steps of one mode."""
-        machine = WallMachine(EmulatedDevice(self._costs), lambda _name, _rows, _tokens: 0)
+        machine = WallMachine(EmulatedDevice(self._costs), lambda *_: 0)
         return machine.run({"main": self._lowering.loop(mode)}, NoRequests())
 
     def sampled(self) -> None:
