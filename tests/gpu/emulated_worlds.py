@@ -43,7 +43,7 @@ def run(threads: Loop[Any] | Mapping[str, Loop[Any]], **constants: int) -> dict[
     """All spans by their names, which have to differ, of a device on which only these mechanisms cost anything."""
     loops = threads if isinstance(threads, Mapping) else {"host": threads}
     device = EmulatedDevice(HostCosts(Constants(**constants)))
-    found = spans(WallMachine(device, lambda _name, _rows, _tokens: 0).run(loops, NoRequests()))
+    found = spans(WallMachine(device, lambda *_: 0).run(loops, NoRequests()))
     return {span.name: span for span in found}
 
 

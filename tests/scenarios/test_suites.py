@@ -116,20 +116,25 @@ def test_every_shipped_suite_loads() -> None:
 
 
 def test_the_suite_of_the_h200_covers_what_its_profile_is_trusted_for(h200: Suite) -> None:
-    assert h200.num_cases == 126
+    assert h200.num_cases == 170
     loaded = [c.loaded for c in h200.configurations]
     serving = [(one.scenario, one) for one in loaded if isinstance(one.scenario, Serving)]
     closed = [(s.workload, one) for s, one in serving if s.workload.batch is not None]
     models = {one.model.name for _, one in serving if isinstance(one.model, ModelShape)}
-    assert models == {"qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b"}
-    assert {w.batch for w, _ in closed} == {1, 4, 8, 13, 16, 27, 32, 64, 100, 128, 200, 256}
-    assert {w.context for w, _ in closed} == {128, 512, 1024, 2048, 4096}
+    assert models == {"qwen2.5-0.5b", "qwen3-0.6b", "llama-3.2-1b", "llama-3.1-8b"}
+    batches = {1, 4, 8, 13, 16, 27, 32, 48, 64, 65, 68, 100, 128, 130, 160, 200, 256, 288}
+    assert {w.batch for w, _ in closed} == batches
+    assert {w.context for w, _ in closed} == {32, 128, 256, 512, 1024, 2048, 4096}
     assert {s.host.extra for s, _ in serving} == {0, 500_000, 2_000_000, 5_000_000}
-    assert {w.batch for w, one in closed if w.batch not in one.engine.buckets} == {13, 27, 100}
+    uneven = [(w.batch, max(one.engine.buckets)) for w, one in closed if w.batch not in one.engine.buckets]
+    assert {batch for batch, largest in uneven if batch < largest} == {13, 27, 65, 68, 100, 130}  # padded
+    assert {batch for batch, largest in uneven if batch > largest} == {100, 160, 288}  # eager in all modes
+    assert sum(s.engine.overlap.loop == "forward-thread" for s, _ in serving) == 2
+    assert sum(s.workload.clients is not None for s, _ in serving) == 3
     assert sum(s.workload.rate is not None for s, _ in serving) == 2
     assert {c.scenario for c in h200.configurations} >= {"two-streams", "hundred-matmuls"}
 
 
 def test_models_follow_each_other_so_that_weights_change_seldom(h200: Suite) -> None:
     models = [c.loaded.model.name for c in h200.configurations if isinstance(c.loaded.model, ModelShape)]
-    assert sum(a != b for a, b in itertools.pairwise(models)) == 2
+    assert sum(a != b for a, b in itertools.pairwise(models)) == 3
