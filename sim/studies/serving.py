@@ -170,8 +170,9 @@ class ServingRun:
         try:
             return run(self.threads(mode, self.server(mode)), source)
         except ValueError as error:
-            key = "engine.policy" if isinstance(error, PolicyError) else "workload"
-            raise ScenarioError([Problem(self.source, key, str(error))]) from error
+            trace, of_policy = self.scenario.workload.trace, isinstance(error, PolicyError)
+            where = (self.source, "engine.policy") if of_policy else (trace or self.source, "workload")
+            raise ScenarioError([Problem(*where, str(error))]) from error
 
     def threads(self, mode: str, server: Server) -> Mapping[str, Loop[None]]:
         """The host threads of one mode: the engine's loops around a server, on every rank of it.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from sim.verbs import DONE, NO
 from sim.verbs.parsing import Verbs, add_scenario, add_verb, load, reader_may_leave
+from sim.verbs.status import status
 
 if TYPE_CHECKING:
     from scenarios.loader import LoadedScenario
@@ -35,7 +36,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument("--slo", required=True, metavar="BOUNDS", help="such as 'ttft_p99<500ms,tpot_p99<40ms'")
     verb.add_argument("--modes", metavar="MODES", help="separated by commas (default: the scenario's)")
     verb.add_argument("--presets", metavar="NAMES", help="compare engine presets, separated by commas")
-    verb.add_argument("--target-rate", type=float, metavar="R", help="requests a second to count GPUs for")
+    verb.add_argument("--target-rate", metavar="R", help="load to count GPUs for: requests a second, or 12000/min")
     verb.add_argument("--replications", type=int, default=3, metavar="N", help="draws at each rate (default 3)")
     verb.add_argument(
         "--precision", type=float, default=3.0, metavar="PERCENT", help="how closely to bracket the rate (default 3)"
@@ -51,8 +52,6 @@ def add(verbs: Verbs) -> None:
 
 def capacity(arguments: argparse.Namespace) -> int:
     """Search every mode, print what it sustains, and write its curve."""
-    from rich.console import Console
-
     from scenarios.errors import Problem, Refusal, ScenarioError
     from sim.studies.capacity.report import as_json, print_capacities, slo_words, write_capacity
     from sim.studies.capacity.slo import parse_slo
@@ -62,12 +61,13 @@ def capacity(arguments: argparse.Namespace) -> int:
     from sim.studies.table import Printer
 
     _check(arguments)
+    target = _rate(arguments.target_rate)
     slo = parse_slo(arguments.slo)
     if arguments.out is not None:
         check_folder(arguments.out)
     servers = _servers(arguments)
     found: dict[str, Capacity] = {}
-    with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
+    with status(f"{arguments.scenario}: simulating") as say:
         start = None
         for name, loaded in servers.items():
             if loaded.scenario.kind != "serving":
@@ -75,7 +75,7 @@ def capacity(arguments: argparse.Namespace) -> int:
                 raise ScenarioError([Problem(arguments.scenario, "kind", message)])
 
             def progress(what: str, name: str = name) -> None:
-                status.update(f"{arguments.scenario}: {name}{what}")
+                say(f"{arguments.scenario}: {name}{what}")
 
             run = ServingRun.of(loaded, arguments.seed, arguments.machine)
             study = CapacityStudy(run, slo, arguments.replications, arguments.precision / 100, progress)
@@ -88,8 +88,8 @@ def capacity(arguments: argparse.Namespace) -> int:
         "slo": slo_words(slo),
         "seed": arguments.seed,
         "replications": arguments.replications,
-        "target_per_s": arguments.target_rate,
-        "modes": as_json(found, arguments.target_rate),
+        "target_per_s": target,
+        "modes": as_json(found, target),
     }
     with reader_may_leave():
         if arguments.json:
@@ -99,7 +99,7 @@ def capacity(arguments: argparse.Namespace) -> int:
         else:
             console = Printer()
             console.print(title, style="bold")
-            print_capacities(console, found, arguments.target_rate)
+            print_capacities(console, found, target)
     if arguments.out is not None:
         written = write_capacity(arguments.out, found, answer, title)
         if not arguments.json:
@@ -112,13 +112,46 @@ def _servers(arguments: argparse.Namespace) -> dict[str, LoadedScenario]:
     """The scenario, or one for each preset, by what comes before a mode's name."""
     modes = [f"engine.modes={arguments.modes}"] if arguments.modes else []
     if not arguments.presets:
-        return {"": load(_with(arguments, modes))}
+        return {"": _load(_with(arguments, modes))}
     presets = [name.strip() for name in arguments.presets.split(",")]
-    return {f"{name} ": load(_with(arguments, [*modes, f"engine.preset={name}"])) for name in presets}
+    return {f"{name} ": _load(_with(arguments, [*modes, f"engine.preset={name}"])) for name in presets}
+
+
+def _load(arguments: argparse.Namespace) -> LoadedScenario:
+    """The scenario; what is wrong with it goes by the option that said it."""
+    from scenarios.errors import Problem, ScenarioError
+
+    said = {"engine.modes": ("--modes", arguments.modes), "engine.preset": ("--presets", arguments.presets)}
+    try:
+        return load(arguments)
+    except ScenarioError as error:
+        problems = []
+        for problem in error.problems:
+            option, given = said.get(problem.path.partition("[")[0], ("", None))
+            own = problem.file == "--set" and given
+            problems.append(Problem(option, "", problem.message) if own else problem)
+        raise ScenarioError(problems) from None
 
 
 def _with(arguments: argparse.Namespace, overrides: list[str]) -> argparse.Namespace:
     return argparse.Namespace(**vars(arguments) | {"set": [*arguments.set, *overrides]})
+
+
+def _rate(text: str | None) -> float | None:
+    """Requests a second, of a bare number or one with a unit."""
+    from scenarios.errors import Problem, ScenarioError
+    from scenarios.units import parse_frequency
+
+    if text is None:
+        return None
+    try:
+        rate = parse_frequency(text) if "/" in text else float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate < 1e9:
+        found = f"found {text!r}, expected requests a second above 0, such as '200' or '12000/min'"
+        raise ScenarioError([Problem("--target-rate", "", found)])
+    return rate
 
 
 def _check(arguments: argparse.Namespace) -> None:
@@ -126,9 +159,6 @@ def _check(arguments: argparse.Namespace) -> None:
     from scenarios.errors import Problem, ScenarioError
 
     problems = []
-    if arguments.target_rate is not None and not 0 < arguments.target_rate < 1e9:
-        found = f"found {arguments.target_rate:g}, expected requests a second, above 0"
-        problems.append(Problem("--target-rate", "", found))
     if arguments.replications < 1:
         problems.append(Problem("--replications", "", f"found {arguments.replications}, expected at least 1"))
     if not 0.1 <= arguments.precision <= 50:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sim.verbs import DONE, NO
 from sim.verbs.parsing import Verbs, add_scenario, add_verb, load, reader_may_leave, words_of
+from sim.verbs.status import status
 
 EXAMPLES = """\
 examples:
@@ -67,8 +68,6 @@ def run(arguments: argparse.Namespace) -> int:
 
     Off the simulator the answer is no, too, when the modes of a model disagree about a token that is no near tie.
     """
-    from rich.console import Console
-
     from scenarios.errors import Problem, ScenarioError
     from sim.studies.expectation import Expectation
     from sim.studies.files import check_folder
@@ -87,10 +86,10 @@ def run(arguments: argparse.Namespace) -> int:
     for expectation in expectations:
         expectation.check_mode(loaded.modes)
     agree = True
-    with Console(stderr=True).status(f"{arguments.scenario}: simulating") as status:
+    with status(f"{arguments.scenario}: simulating") as say:
 
         def progress(what: str) -> None:
-            status.update(f"{arguments.scenario}: {what}")
+            say(f"{arguments.scenario}: {what}")
 
         if arguments.on == "sim":
             results = run_all(loaded, arguments.seed, progress, arguments.machine, arguments.replications)

@@ -5,11 +5,13 @@ from __future__ import annotations
 import argparse
 import shlex
 import sys
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.verbs import DONE, NO
 from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+from sim.verbs.status import log
 
 if TYPE_CHECKING:
     from scenarios.suite import Suite
@@ -158,8 +160,16 @@ def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, 
     runs = [len(c.modes) * (1 + arguments.repeats) for c in suite.configurations if not is_finished(c, finished)]
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     console = Console(stderr=True)
+    done_runs, say = count(1), log()
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(suite.name, total=sum(runs))
+
+        def progress(what: str) -> None:
+            bar.update(task, advance=1, description=what)
+            number = next(done_runs)
+            if not console.is_terminal:
+                say(f"{number} of {sum(runs)} runs done: {what}")
+
         outcome = measure_suite(
             suite,
             backend,
@@ -168,7 +178,7 @@ def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, 
             seed=arguments.seed,
             path=path,
             done=done,
-            progress=lambda what: bar.update(task, advance=1, description=what),
+            progress=progress,
         )
     summary = Summary.of(suite.title, outcome.results)
     shown = [*summary.worst, typical_case(outcome.results.cases, summary.predictor)]

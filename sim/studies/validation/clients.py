@@ -14,32 +14,32 @@ from sim.studies.validation.results_file import Case, ClientMetric, SpeedupOf
 from sim.timeline.latency import Latencies
 from sim.timeline.metrics import pace
 from sim.timeline.spans import Timeline
+from sim.timeline.weighted import Weighted
 
 TAIL_FROM = 2000
-"""Requests from which on a 99th percentile is compared: of fewer it is the luck of twenty."""
+"""Requests, or intervals, from which on a 99th percentile is compared: of fewer it is the luck of twenty."""
 LIMITS = {"tokens_per_s": 0.05, "tpot_mean_ns": 0.05}
 """What a prediction may be off, relative; percentiles may be off twice the noise of the repeats instead, if larger."""
 PERCENTILE_LIMIT = 0.1
 
 
 def client_metrics(loaded: LoadedScenario, timeline: Timeline) -> dict[str, float]:
-    """Throughput, mean TPOT, and percentiles of TTFT and TPOT of an open loop's run; nothing of other scenarios.
+    """Throughput, mean TPOT, and percentiles of TTFT, TPOT and ITL of an open loop's run; nothing of other scenarios.
 
-    Of 2,000 requests and more the 99th percentile, too. Times are nanoseconds.
+    The 99th percentile, too, of 2,000 requests and more, or of as many intervals. Times are nanoseconds.
     """
     scenario = loaded.scenario
     if not isinstance(scenario, Serving) or scenario.workload.batch is not None:
         return {}
-    served = timeline.served
-    ttft = [s.first - s.arrival for s in served]
-    tpot = [(s.last - s.first) / (s.tokens - 1) for s in served if s.tokens > 1]
+    latencies = Latencies.of(timeline)
     found = {"tokens_per_s": round(pace(timeline, closed=False).tokens_per_s, 3)}
-    if tpot:
-        found["tpot_mean_ns"] = round(float(np.mean(tpot)), 1)
-    percentiles = (50, 90, 99) if len(served) >= TAIL_FROM else (50, 90)
-    for name, values in (("ttft", ttft), ("tpot", tpot)):
-        for percentile in percentiles if values else ():
-            found[f"{name}_p{percentile}_ns"] = round(float(np.quantile(values, percentile / 100)), 1)
+    if latencies.tpot.count:
+        found["tpot_mean_ns"] = round(latencies.tpot.mean, 1)
+    for name in ("ttft", "tpot", "itl"):
+        values: Weighted = getattr(latencies, name)
+        tail = values.count >= TAIL_FROM
+        for percentile in ((50, 90, 99) if tail else (50, 90)) if values.count else ():
+            found[f"{name}_p{percentile}_ns"] = round(values.quantile(percentile / 100), 1)
     return found
 
 

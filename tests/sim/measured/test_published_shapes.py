@@ -52,3 +52,20 @@ def test_two_host_threads_under_one_lock_lose_with_a_small_model() -> None:
     assert found.gain < 1
     assert gains["the lock between the threads"] < found.gain  # what is lost, and more
     assert gains["hidden host work"] > 1
+
+
+@pytest.mark.parametrize(
+    ("changes", "loses"),
+    [
+        (["workload.batch=330"], True),
+        (["workload.batch=400"], False),  # the device is what a step waits for
+        (["engine.framework.default=16us"], False),  # launches as quick as the device
+        (["engine.host.schedule.base=3ms"], True),
+        (["kernels.scale=3"], True),
+    ],
+    ids=lambda found: found[0] if isinstance(found, list) else "",
+)
+def test_two_threads_lose_while_steps_wait_for_their_launches(changes: list[str], loses: bool) -> None:
+    loaded = run("published-two-threads", "workload.output_tokens=10", *changes)
+    ratio = float(step_time(loaded, "serial-graph") / step_time(loaded, "overlap-graph"))
+    assert (0.9 < ratio < 0.99) if loses else (1.01 < ratio < 1.15)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 
 from scenarios.loader import load_scenario
@@ -14,6 +15,7 @@ from sim.timeline.spans import Served, Timeline
 
 OPEN = ("workload.rate=200/s", "workload.requests=6", "workload.output_tokens=5", "engine.modes=serial-graph")
 NAMES = ["tokens_per_s", "tpot_mean_ns", "ttft_p50_ns", "ttft_p90_ns", "tpot_p50_ns", "tpot_p90_ns"]
+NAMES += ["itl_p50_ns", "itl_p90_ns"]
 
 
 def configuration() -> Configuration:
@@ -40,11 +42,25 @@ def test_latencies_are_those_of_single_requests() -> None:
     assert found["tokens_per_s"] > 0
 
 
+def test_intervals_are_those_between_deliveries_and_their_tail_is_told_of_thousands() -> None:
+    loaded = configuration().loaded
+    timeline = predict(loaded, "serial-graph").timeline
+    found = client_metrics(loaded, timeline)
+    between = np.diff(np.unique([d.time for d in timeline.deliveries]))
+    assert between.min() <= found["itl_p50_ns"] <= found["itl_p90_ns"] <= between.sum()
+    sets = (*OPEN[:2], "workload.output_tokens=400", OPEN[3])
+    long = predict(load_scenario("decode-qwen3-0.6b", sets), "serial-graph")
+    assert "itl_p99_ns" in long.clients
+    assert "tpot_p99_ns" not in long.clients
+
+
 def test_a_tail_is_told_of_thousands_only() -> None:
     loaded = configuration().loaded
     timeline = predict(loaded, "serial-graph").timeline
     many = served(*[(0, n, n + 10, 2) for n in range(2000)], timeline=timeline)
-    assert [name for name in client_metrics(loaded, many) if "p99" in name] == ["ttft_p99_ns", "tpot_p99_ns"]
+    assert [name for name in client_metrics(loaded, many) if "p99" in name] == [
+        "ttft_p99_ns", "tpot_p99_ns", "itl_p99_ns",
+    ]  # fmt: skip
 
 
 def test_closed_batches_and_programs_have_no_clients() -> None:
