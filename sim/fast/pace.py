@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
+from sim.fast.blocks import Link
 from sim.fast.launch_queue import NEVER
+from sim.program.calls import Call
 from sim.program.constants import Constants
 from sim.timeline.spans import Column
+
+_NONE = np.empty(0, dtype=np.int64)
 
 
 @dataclass(eq=False, slots=True)
@@ -16,15 +21,14 @@ class Pace:
     """What a train does to its stream: nanoseconds, from the beginning of its first call where they are submissions.
 
     ``first`` is when its first kernel is submitted; the last one starts ``before`` after the later of the first start
-    and ``slack``; ``last`` is its duration. Durations of several steps side by side, or of several runs, whose calls
-    may differ, too, give columns of each.
+    and ``slack``; ``last`` is its duration. Durations of several steps side by side give columns of each.
     """
 
     count: int
-    first: int
-    slack: int
-    before: int
-    last: int
+    first: Any
+    slack: Any
+    before: Any
+    last: Any
     slacks: Column
     befores: Column
     _scan: Column | None = None
@@ -35,12 +39,22 @@ class Pace:
         gapped = ns + constants.stream_gap
         befores = np.cumsum(gapped, axis=0) - gapped
         submitted = returns + constants.launch_latency
-        slacks = submitted.reshape(len(ns), *submitted.shape[1:], *[1] * (ns.ndim - submitted.ndim)) - befores
+        slacks = submitted.reshape(len(ns), *[1] * (ns.ndim - 1)) - befores
         slack = slacks[1:].max(axis=0) if len(ns) > 1 else slacks[0]
         if ns.ndim > 1:
-            first = submitted[0] if submitted.ndim > 1 else int(submitted[0])
-            return cls(len(ns), first, slack, befores[-1], ns[-1], slacks, befores)
+            return cls(len(ns), int(submitted[0]), slack, befores[-1], ns[-1], slacks, befores)
         return cls(len(ns), int(submitted[0]), int(slack), int(befores[-1]), int(ns[-1]), slacks, befores)
+
+    @classmethod
+    def linked(cls, first: Call, ns: Any, rest: Link, last: Any, count: int, constants: Constants) -> Pace:
+        """The same from the first call and its kernel's duration, the link of the others and the last one's duration.
+
+        Scans are left out: nobody can ask when the kernels between start.
+        """
+        gapped = last + constants.stream_gap
+        before = (ns + constants.stream_gap) + (rest.stream - gapped)
+        slack = first.ns + (rest.both - gapped) - before
+        return cls(count, first.ns + constants.launch_latency, slack, before, last, _NONE, _NONE)
 
     def at(self, step: int) -> Pace:
         """One of several steps side by side."""

@@ -88,8 +88,7 @@ class Planner:
         if len(run) < SHORT:
             yield from (KernelCall(i, ops[i], call) for i, call in zip(run, calls, strict=True))  # type: ignore[arg-type]
             return
-        held, api = np.array([c.held for c in calls]), np.array([c.api for c in calls])
-        yield Train(np.array(run), self._names(run, ops), held, api, np.cumsum(held + api, axis=0))
+        yield Train(np.array(run), self._names(run, ops), tuple(calls))
 
     def _chain(self, body: Body, ops: Sequence[Op]) -> Segment:
         (replay,) = Frame((("", (body,)),), tuple(ops)).filled(ops)[0][1]

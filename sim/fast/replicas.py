@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
 from sim.effects import Arrivals, Emit, Host, Launch, Loop, Phase, Receive, Source, Step, Wait
+from sim.fast.blocks import Blocks
 from sim.fast.caller import Caller
 from sim.fast.device import Device, Stream
 from sim.fast.launch_queue import NEVER, LaunchQueue
+from sim.fast.pace import Pace
 from sim.fast.plan import Planner
 from sim.fast.refusal import OutsideError
-from sim.fast.segments import Filled
+from sim.fast.segments import Filled, Train
 from sim.fast.spans import SpanWriter
+from sim.program.array_namespace import namespace
 from sim.program.calls import ManyHosts
+from sim.program.constants import Constants
 from sim.program.frame import Frame
 from sim.serving.batch import Batch, StepResult
 from sim.timeline.spans import Column, Place, Recorder
 
-Tariff = Callable[[Phase], tuple[Frame, Column]]
-"""A phase's frame, and the durations (ns) of its operations in each run, in columns."""
+Tariff = Callable[[Phase], tuple[Frame, Sequence[Any], frozenset[int]]]
+"""A phase's frame, what its operations take (ns), numbers or columns of one for each run, and which of them change."""
 
 
 class _Queue(LaunchQueue):
@@ -53,10 +57,21 @@ class _Queue(LaunchQueue):
         return False
 
 
+def _later(one: Any, other: Any) -> Any:
+    """The later of two times, each a number or a column; no column has a time before 0."""
+    if isinstance(one, int):
+        one, other = other, one
+    if not isinstance(other, int):
+        return namespace(one).maximum(one, other)
+    if isinstance(one, int):
+        return max(one, other)
+    return namespace(one).clip(one, other, None) if other > 0 else one
+
+
 class _Device(Device):
     """A device whose times are columns."""
 
-    later = staticmethod(np.maximum)
+    later = staticmethod(_later)
 
     def stream(self, name: str) -> Stream:
         known = name in self.streams
@@ -86,11 +101,30 @@ class _Caller(Caller):
         self.now = self.now + ns
 
 
+class _Filled(Filled):
+    """What a step's operations take in all runs; trains are composed from their blocks."""
+
+    __slots__ = ("_blocks", "_change")
+
+    def __init__(self, ns: Sequence[Any], change: frozenset[int], blocks: dict[Train, Blocks]) -> None:
+        super().__init__(ns)
+        self._change = change
+        self._blocks = blocks
+
+    def pace(self, train: Train, constants: Constants) -> Pace:
+        """A train's pace, without the times between its first kernel and its last."""
+        ns, at = cast("list[Any]", self.ns), train.at.tolist()
+        blocks = self._blocks.get(train)
+        if blocks is None:
+            blocks = self._blocks[train] = Blocks(at[1:], train.calls[1:], constants, _later, self._change)
+        return Pace.linked(train.calls[0], ns[at[0]], blocks.link(ns), ns[at[-1]], len(at), constants)
+
+
 @dataclass
 class Passed:
-    """Decode steps that reached the clients: their numbers, rows and tokens, and when (ns), steps by runs."""
+    """Decode steps that reached the clients: their numbers, rows and tokens, and when (ns), a column of runs each."""
 
-    times: Column
+    times: list[Any]
     steps: Column
     rows: Column
     tokens: Column
@@ -99,8 +133,10 @@ class Passed:
 class Replicas:
     """A machine for runs that take the same decisions, whatever time it is: closed batches without draws.
 
-    Raises ``OutsideError`` where a time decides what comes next, or a launch queue may fill: then each run has to be
-    simulated by itself. Everything else is the fast machine's model, by the same calls on the same streams.
+    Times are columns with a number for each run, of the array library that the host's ``scale`` belongs to: NumPy's
+    arrays and PyTorch's tensors, on whatever device, go the same way. Raises ``OutsideError`` where a time decides
+    what comes next, or a launch queue may fill: then each run has to be simulated by itself. Everything else is the
+    fast machine's model, by the same calls on the same streams.
     """
 
     def __init__(self, costs: ManyHosts, tariff: Tariff, warm: Iterable[Hashable] = ()) -> None:
@@ -112,7 +148,8 @@ class Replicas:
         self._costs = costs
         self._tariff = tariff
         self._planner = Planner(costs, recorder)
-        self._launched: dict[int, list[tuple[Stream, int, Column]]] = {}
+        self._blocks: dict[Train, Blocks] = {}
+        self._launched: dict[int, list[tuple[Stream, int, Any]]] = {}
         self._times: list[Any] = []
         self._emitted: list[tuple[int, int, int]] = []
 
@@ -124,7 +161,7 @@ class Replicas:
                 effect = loop.send(answer)
             except StopIteration:
                 emitted = np.array(self._emitted, dtype=np.int64).reshape(-1, 3)
-                return Passed(np.array(self._times, dtype=np.int64), *emitted.T)
+                return Passed(self._times, *emitted.T)
             match effect:
                 case Receive():
                     answer = self._receive(source)
@@ -157,15 +194,15 @@ class Replicas:
         if phase.sync_each:
             raise OutsideError("waits after every operation")
         caller = self._caller
-        frame, times = self._tariff(phase)
-        plan, filled = self._planner.of_frame(frame), Filled(times)
+        frame, ns, change = self._tariff(phase)
+        plan, filled = self._planner.of_frame(frame), _Filled(ns, change, self._blocks)
         step = Step(phase.batch.index, phase.batch)
         for name, segments in plan:
             stream = caller.device.stream(name)
             for segment in segments:
                 segment.make(caller, stream, filled, step)
         self._launched[id(step)] = [
-            (stream, stream.launches.count, np.asarray(stream.free_at)) for stream in caller.device.streams.values()
+            (stream, stream.launches.count, stream.free_at) for stream in caller.device.streams.values()
         ]
         return step
 
@@ -176,9 +213,9 @@ class Replicas:
         start = caller.now
         now = start + self._costs.scaled(constants.event_sync_call)
         woken = step.mark + constants.wake(device=False, blocking=blocking)
-        caller.now = np.where(step.mark > start, np.maximum(now, woken), now)
+        caller.now = namespace(now).where(step.mark > start, _later(now, woken), now)
         for stream, count, free_at in self._launched.pop(id(step)):
-            if np.all(free_at <= caller.now):
+            if bool((free_at <= caller.now).all()):
                 queue = stream.launches
                 assert isinstance(queue, _Queue)
                 queue.known = max(queue.known, count)

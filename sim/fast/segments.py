@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, Protocol
 
 import numpy as np
@@ -179,43 +181,52 @@ class Chain:
             caller.spans.graph(stream.track, begin, filled.column[self.at], self.names, gap, step.index)
 
 
-@dataclass(frozen=True, eq=False, slots=True)
+@dataclass(frozen=True, eq=False)
 class Train:
-    """Kernels launched one after the other: positions of their durations, names, and what each call costs.
-
-    ``returns`` counts from the first call's beginning to each one's return, on a host without jitter.
-    """
+    """Kernels launched one after the other: positions of their durations, their names and the calls."""
 
     at: Column
     names: Column
-    held: Column
-    api: Column
-    returns: Column
+    calls: tuple[Call, ...]
+
+    @cached_property
+    def costs(self) -> Column:
+        """What each call holds the framework for, and its API for."""
+        return np.array([(call.held, call.api) for call in self.calls], dtype=np.int64)
+
+    @cached_property
+    def returns(self) -> Column:
+        """When each call returns, from the beginning of the first, on a host without jitter."""
+        return np.cumsum(self.costs.sum(axis=1))
+
+    @cached_property
+    def total(self) -> Any:
+        """What all calls take; a column where calls take columns."""
+        counts = Counter(map(id, self.calls))
+        return sum(count * next(c.ns for c in self.calls if id(c) == number) for number, count in counts.items())
 
     def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
         """Launch them, in blocks of the launch queue's depth if it can fill."""
         launches = stream.launches
         constants = caller.device.constants
+        jittered = None
         if caller.jitter is None:
-            returns, pace = self.returns, filled.pace(self, constants)
+            pace, total = filled.pace(self, constants), self.total
         else:
-            calls = np.stack([self.held, self.api], axis=1).ravel()
-            returns = np.cumsum(caller.jitter.many(calls).reshape(-1, 2).sum(axis=1))
-            pace = Pace.of(returns, filled.column[self.at], constants)
+            jittered = np.cumsum(caller.jitter.many(self.costs.ravel()).reshape(-1, 2).sum(axis=1))
+            pace, total = Pace.of(jittered, filled.column[self.at], constants), jittered[-1]
         if not launches.can_fill(caller.now, pace.count):
-            self._launched(caller, stream, pace, returns, filled, step.index)
-            caller.passed(returns[-1])
+            first = caller.device.train(stream, pace, caller.now)
+            if caller.spans.kept:
+                ns, returns = filled.column[self.at], self.returns if jittered is None else jittered
+                caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step.index)
+            caller.passed(total)
             return
+        returns = self.returns if jittered is None else jittered
         costs, ns = np.diff(returns, prepend=0), filled.column[self.at]
         for low in range(0, pace.count, launches.depth):
             block = slice(low, low + launches.depth)
             self._held_up(caller, stream, costs[block], ns[block], self.names[block], step.index)
-
-    def _launched(self, caller: Caller, stream: Stream, pace: Pace, returns: Column, filled: Filled, step: int) -> None:
-        first = caller.device.train(stream, pace, caller.now)
-        if caller.spans.kept:
-            ns = filled.column[self.at]
-            caller.spans.train(stream.track, caller.now, returns, pace, first, ns, self.names, step)
 
     @staticmethod
     def _held_up(caller: Caller, stream: Stream, costs: Column, ns: Column, names: Column, step: int) -> None:

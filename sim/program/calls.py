@@ -6,8 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
+from sim.program.array_namespace import namespace
 from sim.program.constants import Constants
 from sim.program.ops import Collective, Copy, Kernel, Op, Record, Replay, Think, WaitEvent, api_name
 
@@ -104,11 +103,12 @@ class HostCosts:
 
 
 class ManyHosts(HostCosts):
-    """One host at several speeds at once: ``scale`` and ``extra`` are columns, and so are all times."""
+    """One host at several speeds at once: ``scale`` and ``extra`` are columns of one array library, and times, too."""
 
     scale: Any
     extra: Any
 
     def scaled(self, ns: int) -> Any:
         """A host time on each of the hosts."""
-        return np.rint(ns * self.scale).astype(np.int64)
+        library = namespace(self.scale)
+        return library.asarray(library.round(ns * self.scale), dtype=library.int64)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from scenarios.scenario import Serving
 from sim.effects import Phase
 from sim.fast.refusal import OutsideError
-from sim.fast.replicas import Replicas
+from sim.fast.replicas import Passed, Replicas
 from sim.program.calls import ManyHosts
 from sim.program.frame import Frame
 from sim.program.lowering import Framing
@@ -19,60 +22,119 @@ from sim.serving.batch import Phase as BatchPhase
 from sim.serving.request import Request
 from sim.serving.source import RequestSource
 from sim.studies.serving import ServingRun
-from sim.timeline.metrics import StepPace, pace_of
+from sim.timeline.metrics import steady_rows
 from sim.timeline.spans import Column
 
 AHEAD = 64
 """Steps that are priced at once."""
 
+Put = Callable[[npt.NDArray[Any]], Any]
+"""Takes a column to the array library, and the device, that shall compute with it."""
+Get = Callable[[Any], npt.NDArray[Any]]
+"""Takes it back."""
+
+
+def _as_it_is(column: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    return column
+
+
+@dataclass(frozen=True, slots=True)
+class Arrays:
+    """What computes with columns: NumPy, unless something else takes and returns them; ``most`` points at once."""
+
+    put: Put = _as_it_is
+    get: Get = _as_it_is
+    most: int = 4096
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class Paces:
+    """The mean interval between deliveries (ns) and the throughput of each run."""
+
+    step_ns: npt.NDArray[np.float64]
+    tokens_per_s: npt.NDArray[np.float64]
+
 
 class SideBySide:
-    """Several runs at once, of whose scenarios only contexts, seeds, kernels.scale, host.scale and host.extra differ.
+    """Points that take the same decisions at any speed: ``which`` of some runs each is, on which host.
 
-    Raises ``OutsideError`` where the runs, or the loops of a mode, do not take the same decisions at any speed.
+    The runs differ in their workloads' contexts, their seeds and ``kernels.scale`` alone; ``scale`` and ``extra`` are
+    the points' ``host.scale`` and ``host.extra``. Raises ``OutsideError`` where the runs, or the loops of a mode, may
+    decide differently.
     """
 
-    def __init__(self, runs: Sequence[ServingRun]) -> None:
+    def __init__(
+        self, runs: Sequence[ServingRun], which: Sequence[int], scale: Sequence[float], extra: Sequence[int],
+        arrays: Arrays | None = None,
+    ) -> None:  # fmt: skip
         self._first = runs[0]
-        requests = [_requests(run) for run in runs]
+        self._arrays = arrays or Arrays()
+        room = self._first.smallest_cache
+        requests = [_requests(run, room) for run in runs]
         if len({tuple((r.max_tokens, r.computed) for r in column) for column in requests}) > 1:
             raise OutsideError("outputs that differ")
         self._requests = requests[0]
-        costs = self._first.costs()
-        scale: Any = np.array([run.scale for run in runs])
-        extra: Any = np.array([run.scenario.host.extra for run in runs], dtype=np.int64)
+        costs, put = self._first.costs(), self._arrays.put
         self._costs = ManyHosts(
-            costs.constants, costs.framework, costs.framework_default, costs.work, scale, extra
+            costs.constants, costs.framework, costs.framework_default, costs.work, costs.prompts,
+            scale=put(np.array(scale, dtype=np.float64)), extra=put(np.array(extra, dtype=np.int64)),
         )  # fmt: skip
-        self._tariff = _Tariff(runs, np.array([[r.context for r in column] for column in requests], dtype=np.int64).T)
+        contexts = np.array([[r.context for r in column] for column in requests], dtype=np.int64).T
+        self._tariff = _Tariff(runs, contexts, np.array(which), put)
 
-    def paces(self, mode: str) -> list[StepPace]:
-        """The pace of each run in one mode."""
+    def paces(self, mode: str) -> Paces:
+        """The pace of each point in one mode."""
         first = self._first
         threads = first.threads(mode, first.server(mode))
         if len(threads) != 1:
             raise OutsideError("several host threads")
         (loop,) = threads.values()
-        machine = Replicas(self._costs, self._tariff, first.warm())
-        passed = machine.run(loop, RequestSource(self._requests))
-        none = np.zeros(len(passed.steps), dtype=np.bool_)
-        return [pace_of(times, passed.steps, passed.rows, passed.tokens, none) for times in passed.times.T]
+        return self._measured(
+            Replicas(self._costs, self._tariff, first.warm()).run(loop, RequestSource(self._requests))
+        )
+
+    def _measured(self, passed: Passed) -> Paces:
+        """What ``pace_of`` says of each, in columns."""
+        count, total, get = len(passed.times), int(passed.tokens.sum()), self._arrays.get
+        last = get(passed.times[-1])
+        full = steady_rows(passed.rows, np.zeros(count, dtype=np.bool_))
+        whole, steps = last.copy(), np.full(len(last), count)
+        if len(full):
+            times = np.stack([get(passed.times[i]) for i in full[3:-1].tolist()])
+            ends = times[:-1] != times[1:]  # deliveries at one instant are one round
+            first, final = ends.argmax(axis=0), len(ends) - 1 - ends[::-1].argmax(axis=0)
+            steady, run = ends.any(axis=0) & (final > first), np.arange(len(last))
+            whole[steady] = (times[final, run] - times[first, run])[steady]
+            steps[steady] = (final - first)[steady]
+        return Paces(whole / steps, total * 1e9 / np.maximum(1, last))
 
 
-def _requests(run: ServingRun) -> tuple[Request, ...]:
+def refusal(scenario: Serving) -> str:
+    """Why points of a scenario cannot be simulated side by side, as far as it says itself; empty if they may be."""
+    workload = scenario.workload
+    if workload.batch is None:
+        return "requests that arrive"
+    if workload.stop_share:
+        return "outputs that end by a draw"
+    return "a host with jitter" if scenario.host.jitter else ""
+
+
+def _requests(run: ServingRun, room: int) -> tuple[Request, ...]:
     """The requests of a batch that is there from the start and ends by length, however fast it runs."""
-    workload, host = run.scenario.workload, run.scenario.host
-    if workload.batch is None or workload.stop_share or host.jitter:
-        raise OutsideError("a workload with draws or arrivals")
-    if run.largest_batch < workload.batch:
+    if why := refusal(run.scenario):
+        raise OutsideError(why)
+    if run.largest_of(room) < (run.scenario.workload.batch or 0):
         raise OutsideError("requests that wait for room")
     return run.requests().take(0)
 
 
 class _Tariff:
-    """Prices a decode phase in all runs, many steps at a time; ``contexts`` are requests by runs."""
+    """Prices a decode phase in all runs, many steps at a time; ``contexts`` are requests by runs.
 
-    def __init__(self, runs: Sequence[ServingRun], contexts: Column) -> None:
+    A duration that all runs share at all steps is one number, which costs no column.
+    """
+
+    def __init__(self, runs: Sequence[ServingRun], contexts: Column, which: Column, put: Put) -> None:
         by_scale: dict[float, list[int]] = defaultdict(list)
         for number, run in enumerate(runs):
             by_scale[run.scenario.kernels.scale].append(number)
@@ -83,23 +145,27 @@ class _Tariff:
                 raise OutsideError("a model without frames")
             self._groups.append((lowering, numbers))
         self._more = contexts - contexts[:, :1]
-        self._priced: dict[object, tuple[tuple[Request, ...], int, Frame, Column]] = {}
+        self._put = put
+        self._which = put(which)
+        self._priced: dict[object, _Ahead] = {}
 
-    def __call__(self, phase: Phase) -> tuple[Frame, Column]:
-        """The frame, and what its operations take in each run."""
+    def __call__(self, phase: Phase) -> tuple[Frame, Sequence[Any], frozenset[int]]:
+        """The frame, what its operations take in each run, and which of them change from step to step."""
         batch = phase.batch
         if batch.phase is not BatchPhase.DECODE:
             raise OutsideError("prompts")
         key = phase.parts, batch.bucket, id(batch.members)
         known = self._priced.get(key)
-        if known is None or not 0 <= (step := (batch.decode_context - known[1]) // batch.rows) < AHEAD:
-            known, step = (batch.members, batch.decode_context, *self._ahead(phase)), 0
+        if known is None or not 0 <= (step := (batch.decode_context - known.context) // batch.rows) < AHEAD:
+            known, step = self._ahead(phase), 0
             self._priced[key] = known
-        _, _, frame, times = known
-        return frame, times[:, step]
+        ns = list(known.still)
+        for i, by_step in known.changing.items():
+            ns[i] = by_step[step][self._which]
+        return known.frame, ns, frozenset(known.changing)
 
-    def _ahead(self, phase: Phase) -> tuple[Frame, Column]:
-        """Prices of this step and those that follow, operations by steps by runs."""
+    def _ahead(self, phase: Phase) -> _Ahead:
+        """Prices of this step and those that follow."""
         batch = phase.batch
         frame, ns = self._groups[0][0].framed(phase)
         more = self._more[[r.id for r in batch.members]].sum(axis=0)
@@ -111,7 +177,28 @@ class _Tariff:
             if other.pieces != frame.pieces or list(map(_kind, other.ops)) != list(map(_kind, frame.ops)):
                 raise OutsideError("steps of different operations")
             times[:, :, numbers] = lowering.over(phase, mine.ravel()).reshape(len(ns), *mine.shape)
-        return frame, times
+        still: list[Any] = []
+        changing: dict[int, Any] = {}
+        for i, by_step in enumerate(times):
+            if (by_step == by_step[0, 0]).all():
+                still.append(int(by_step[0, 0]))
+            elif (by_step == by_step[0]).all():
+                still.append(self._put(by_step[0])[self._which])
+            else:
+                still.append(None)
+                changing[i] = self._put(by_step)
+        return _Ahead(batch.members, batch.decode_context, frame, still, changing)
+
+
+@dataclass(frozen=True, eq=False, slots=True)
+class _Ahead:
+    """Prices from one context on: those that are ``still`` at all steps, and by step those that are ``changing``."""
+
+    members: tuple[Request, ...]
+    context: int
+    frame: Frame
+    still: list[Any]
+    changing: dict[int, Any]
 
 
 def _kind(op: Op) -> tuple[object, ...]:

@@ -299,9 +299,16 @@ class ServingRun:
         return graph_bytes(self.part, self.engine, self.buckets, self.lowering())
 
     @property
+    def smallest_cache(self) -> int:
+        """The fewest cache blocks that a mode has."""
+        return min(map(self._kv_blocks, self.scenario.engine.modes))
+
+    @property
     def largest_batch(self) -> int:
         """How many requests of the workload fit into the KV cache together, in every mode."""
+        return self.largest_of(self.smallest_cache)
+
+    def largest_of(self, blocks: int) -> int:
+        """How many fit into so many blocks."""
         workload = self.scenario.workload
-        return min(map(self._kv_blocks, self.scenario.engine.modes)) // -(
-            -(workload.longest_context + workload.longest_output + self._late_rows) // PAGE
-        )
+        return blocks // -(-(workload.longest_context + workload.longest_output + self._late_rows) // PAGE)

@@ -70,11 +70,15 @@ def steady(deliveries: Sequence[Delivery]) -> list[Delivery]:
     return [deliveries[i] for i in _steady(rows, prefill.astype(np.bool_), times).tolist()]
 
 
+def steady_rows(rows: Column, prefill: npt.NDArray[np.bool_]) -> Column:
+    """Where among all deliveries those of the full batch lie: none of fewer than 7."""
+    full = np.flatnonzero((rows == rows[~prefill].max(initial=0)) & ~prefill)
+    return full if len(full) >= 7 else full[:0]
+
+
 def _steady(rows: Column, prefill: npt.NDArray[np.bool_], times: Column) -> Column:
     """Where in the columns of all deliveries the steady ones lie."""
-    full = np.flatnonzero((rows == rows[~prefill].max(initial=0)) & ~prefill)
-    if len(full) < 7:
-        return full[:0]
+    full = steady_rows(rows, prefill)
     ends = 3 + np.flatnonzero(times[full[3:-2]] != times[full[4:-1]])
     return full[ends[0] : ends[-1] + 1] if len(ends) else full[:0]
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections import Counter
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
@@ -43,6 +44,7 @@ def add(verbs: Verbs) -> None:
     where = verb.add_mutually_exclusive_group()
     where.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler")
     where.add_argument("--ray", action="store_true", help="run on the Ray cluster that this machine belongs to")
+    verb.add_argument("--device", choices=("cpu", "cuda"), help="points side by side as PyTorch tensors there")
     verb.add_argument("--resume", action="store_true", help="keep the rows that FILE already has")
 
 
@@ -60,7 +62,9 @@ def sweep(arguments: argparse.Namespace) -> int:
     axes = [Axis.parse(text) for text in arguments.vary]
     _check(arguments)
     loaded = load(arguments)
-    question = Question(arguments.scenario, tuple(arguments.set), arguments.model, loaded.digest)
+    question = Question(
+        arguments.scenario, tuple(arguments.set), arguments.model, loaded.digest, arrays=_arrays(arguments.device)
+    )
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     points = points_of(axes, seeds, arguments.sample, arguments.points)
     console, backend = Console(stderr=True), _backend(arguments)
@@ -95,6 +99,8 @@ def sweep(arguments: argparse.Namespace) -> int:
         raise ScenarioError([Problem(arguments.scenario, "", f"no point can be run; the first: {failed[0]['error']}")])
     checked = sum(row.get("equal") is not None for row in rows)
     print(f"{len(rows)} points, {known} of them known before, {len(failed)} that cannot be run; {checked} checked")
+    for why, count in Counter(row["alone"] for row in rows if row.get("alone") and row["error"] is None).items():
+        print(f"{count} of them simulated one by one: {why}")
     print(f"wrote {arguments.out}")
     varied = [axis for axis in axes if len(axis.values) > 1]
     if len(varied) == 2:
@@ -108,6 +114,20 @@ def sweep(arguments: argparse.Namespace) -> int:
         _reproduce(arguments, points, unequal["point"], question.digest)
         return NO
     return DONE
+
+
+def _arrays(device: str | None) -> Any:
+    """What computes with columns of points."""
+    from sim.studies.replicas import Arrays
+
+    if device is None:
+        return Arrays()
+    from gpu.availability import require_torch
+
+    require_torch("--device")
+    from gpu.columns import arrays_on
+
+    return arrays_on(device)
 
 
 def _reproduce(arguments: argparse.Namespace, points: list[Any], digest: str, base: str) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from time import perf_counter
 from typing import Any
 
@@ -16,12 +17,11 @@ from scenarios.scenario import Serving
 from sim.fast.refusal import OutsideError
 from sim.studies.machines import MachineName
 from sim.studies.program import program_metrics, run_program
-from sim.studies.replicas import SideBySide
+from sim.studies.replicas import Arrays, SideBySide, refusal
 from sim.studies.servers import step_ns, timelines, tokens_per_s
 from sim.studies.serving import ServingRun
 from sim.studies.sweep.axes import Point
 from sim.timeline.latency import Latencies
-from sim.timeline.metrics import StepPace
 
 Row = dict[str, Any]
 TIMES_ALONE = frozenset({"host.scale", "host.extra", "kernels.scale", "workload.context"})
@@ -30,68 +30,140 @@ FEWEST = 4
 """Points that are simulated faster side by side than one by one."""
 
 
+ALONE = -1
+
+
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked at every point: a scenario, changes common to all points, and a digest of both."""
+    """What is asked at every point: a scenario, changes common to all points, and a digest of both.
+
+    ``arrays`` compute with the columns of points that are simulated side by side.
+    """
 
     scenario: str
     overrides: tuple[str, ...]
     model: str | None
     digest: str
     machine: MachineName = "auto"
+    arrays: Arrays = field(default_factory=Arrays)
 
 
 def evaluate(question: Question, points: Sequence[Point]) -> list[Row]:
     """The rows of some points: ``point`` is the digest, ``error`` a sentence where a point cannot be run.
 
-    Closed batches that take the same decisions are simulated side by side, the others one by one.
+    Closed batches that take the same decisions are simulated side by side, the others one by one: then ``alone`` says
+    why.
     """
     rows: dict[Point, Row] = {}
-    for alike in _alike(points):
+    for alike in alike_of(points):
         began = perf_counter()
-        found = _together(question, alike) if question.machine != "reference" and len(alike) >= FEWEST else {}
+        found, alone = _together(question, alike)
         shared = (perf_counter() - began) / len(alike)
         for point in alike:
-            rows[point] = _row(question, point, shared, found.get(point))
+            rows[point] = _row(question, point, shared, found.get(point), alone)
     return [rows[point] for point in points]
 
 
-def _alike(points: Iterable[Point]) -> Iterator[list[Point]]:
+def alike_of(points: Sequence[Point]) -> list[list[Point]]:
     """Points that differ only in what leaves a run's decisions alone."""
     groups: dict[tuple[str, ...], list[Point]] = defaultdict(list)
     for point in points:
         groups[decisive(point)].append(point)
-    yield from groups.values()
+    return list(groups.values())
+
+
+def why_alone(question: Question, alike: Sequence[Point]) -> str:
+    """Why such points are simulated one by one, as far as that is known before; empty if they may be side by side."""
+    if question.machine == "reference":
+        return "the reference machine"
+    if len(alike) < FEWEST:
+        return f"fewer than {FEWEST} points that differ in {', '.join(sorted(TIMES_ALONE))} alone"
+    with suppress(ScenarioError):
+        scenario = _load(question, alike[0]).scenario
+        return refusal(scenario) if isinstance(scenario, Serving) else "a program without a server"
+    return "an error in the scenario"
 
 
 def decisive(point: Point) -> tuple[str, ...]:
     """Its overrides but those that change times alone."""
-    return tuple(text for text in point.overrides if text.partition("=")[0] not in TIMES_ALONE)
+    return tuple(text for text in point.overrides if _key(text) not in TIMES_ALONE)
 
 
-def _together(question: Question, points: Sequence[Point]) -> dict[Point, Row]:
-    """Answers to those points that can be simulated side by side."""
-    runs: dict[Point, ServingRun] = {}
+def _key(override: str) -> str:
+    return override.partition("=")[0]
+
+
+def _together(question: Question, points: Sequence[Point]) -> tuple[dict[Point, Row], str]:
+    """Answers to those points that can be simulated side by side, and why the others cannot."""
+    if why := why_alone(question, points):
+        return {}, why
+    values: dict[Point, dict[str, Any]] = {}
     for point in points:
         with suppress(ScenarioError):
-            loaded = _load(question, point)
-            if isinstance(loaded.scenario, Serving):
-                runs[point] = ServingRun.of(loaded, point.seed, question.machine)
-    if len(runs) < FEWEST:
-        return {}
-    modes = next(iter(runs.values())).scenario.engine.modes
-    found: dict[Point, Row] = {point: {} for point in runs}
+            texts = [text for text in point.overrides if _key(text) in TIMES_ALONE]
+            values[point] = {_key(t): _value(question.scenario, question.overrides, question.model, t) for t in texts}
     try:
-        together = SideBySide(list(runs.values()))
-        for mode in modes:
-            for point, measured in zip(runs, together.paces(mode), strict=True):
-                found[point] |= _measured(mode, measured, "fast")
-    except (OutsideError, ScenarioError):  # each point by itself then, which says what is wrong with which
+        return _side_by_side(question, values), "requests that wait for room, or an error in the scenario"
+    except OutsideError as error:
+        return {}, error.feature
+    except ScenarioError:  # each point by itself then, which says what is wrong with which
+        return {}, "an error in the scenario"
+
+
+@lru_cache(maxsize=1 << 16)
+def _value(scenario: str, overrides: tuple[str, ...], model: str | None, text: str) -> Any:
+    """What one of ``TIMES_ALONE`` is at some points, whatever the other keys are there."""
+    value: Any = load_scenario(scenario, (*overrides, text), model).scenario
+    for part in _key(text).split("."):
+        value = getattr(value, part)
+    return value
+
+
+def _side_by_side(question: Question, values: dict[Point, dict[str, Any]]) -> dict[Point, Row]:
+    """One simulation a mode of points that differ in these values alone."""
+    some = next(iter(values), None)
+    if some is None:
         return {}
-    return {point: row | _speedups(row, modes, "step_us") for point, row in found.items()}
+    base = _load(question, replace(some, overrides=decisive(some)))
+    assert isinstance(base.scenario, Serving)
+    first = ServingRun.of(base, machine=question.machine)
+    host, room, batch = base.scenario.host, first.smallest_cache, base.scenario.workload.batch or 0
+    runs: list[ServingRun] = []
+    number: dict[object, int] = {}
+    placed: list[tuple[Point, int, float, int]] = []
+    for point, given in values.items():
+        key = repr(given.get("workload.context")), given.get("kernels.scale"), point.seed
+        if key not in number:
+            run = replace(_changed(first, given), seed=point.seed)
+            number[key] = len(runs) if (fits := run.largest_of(room) >= batch) else ALONE
+            runs += [run] if fits else []
+        if number[key] != ALONE:
+            hosts = given.get("host.scale", host.scale), given.get("host.extra", host.extra)
+            placed.append((point, number[key], *hosts))
+    if not placed:
+        return {}
+    points, which, scale, extra = zip(*placed, strict=True)
+    together = SideBySide(runs, which, scale, extra, question.arrays)
+    modes = base.scenario.engine.modes
+    columns: dict[str, list[Any]] = {}
+    for mode in modes:
+        paces = together.paces(mode)
+        columns[f"{mode}.step_us"] = (paces.step_ns / 1000).tolist()
+        columns[f"{mode}.tokens_per_s"] = paces.tokens_per_s.tolist()
+        columns[f"{mode}.machine"] = ["fast"] * len(points)
+    found = (dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True))
+    return {point: row | _speedups(row, modes, "step_us") for point, row in zip(points, found, strict=True)}
 
 
-def _row(question: Question, point: Point, seconds: float, found: Row | None) -> Row:
+def _changed(run: ServingRun, given: dict[str, Any]) -> ServingRun:
+    """The run with another context and other kernels, as far as these are given."""
+    if "kernels.scale" in given:
+        kernels = run.scenario.kernels.model_copy(update={"scale": given["kernels.scale"]})
+        run = replace(run, scenario=run.scenario.model_copy(update={"kernels": kernels}))
+    return run.with_workload(context=given["workload.context"]) if "workload.context" in given else run
+
+
+def _row(question: Question, point: Point, seconds: float, found: Row | None, alone: str) -> Row:
     row: Row = {"point": point.digest(question.digest), "seed": point.seed}
     row |= {key: number(value) for key, _, value in (text.partition("=") for text in point.overrides)}
     began = perf_counter()
@@ -100,6 +172,7 @@ def _row(question: Question, point: Point, seconds: float, found: Row | None) ->
         row["error"] = None
     except ScenarioError as error:
         row["error"] = "; ".join(map(str, error.problems))
+    row["alone"] = alone if found is None else None
     row["seconds"] = perf_counter() - began + seconds
     return row
 
@@ -130,14 +203,6 @@ def answer(question: Question, point: Point) -> Row:
             found |= {f"{mode}.{name}": value for name, value in latencies.items()}
         found[f"{mode}.machine"] = servers[0].machine
     return found | _speedups(found, modes, "step_us" if closed else "tpot_mean_us")
-
-
-def _measured(mode: str, found: StepPace, machine: str) -> Row:
-    return {
-        f"{mode}.step_us": found.step_ns / 1000,
-        f"{mode}.tokens_per_s": found.tokens_per_s,
-        f"{mode}.machine": machine,
-    }
 
 
 def _speedups(found: Row, modes: Sequence[str], key: str) -> Row:

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
-from itertools import groupby
 from random import Random
 from typing import Any
 
 from sim.studies.sweep.axes import Point
-from sim.studies.sweep.evaluate import Question, Row, decisive, evaluate
+from sim.studies.sweep.evaluate import Question, Row, alike_of, evaluate, why_alone
 from sim.studies.sweep.store import Store
 
-SMALLEST, LARGEST = 16, 256
-"""Points that a worker takes at once: more than a message costs, few enough to lose when a worker dies."""
+SMALLEST = 16
+"""Points that a worker takes at least: more than a message costs, few enough to lose when it dies."""
 CHUNKS = 8
 """Chunks for each worker, if points are many enough: the last ones even out what the others took."""
 LEAST_TRUST, TRUST_SHARE = 20, 0.1
+BY_THE_WAY = {"seconds", "alone"}
+"""What rows say of how they came about."""
 Told = Callable[[int], None]
 
 
@@ -36,27 +37,32 @@ def run_points(
     worker that dies again; whatever comes twice is stored once.
     """
     missing = [point for point in points if point.digest(question.digest) not in store.rows]
-    size = min(LARGEST, max(SMALLEST, len(missing) // (CHUNKS * max(jobs, 1))))
-    chunks = list(_chunked(missing, size))
+    fair = question.arrays.most if jobs == 1 else max(SMALLEST, len(missing) // (CHUNKS * max(jobs, 1)))
+    chunks = list(_chunked(question, missing, min(question.arrays.most, fair)))
     for rows in _evaluated(question, chunks, jobs, backend):
         store.append(rows)
         told(len(rows))
 
 
-def _chunked(points: Sequence[Point], size: int) -> Iterator[list[Point]]:
-    """Chunks of about so many points; those that can be simulated side by side stay together as far as that goes."""
+def _chunked(question: Question, points: Sequence[Point], size: int) -> Iterator[list[Point]]:
+    """Chunks of about so many points that can be simulated side by side, and small ones of the others."""
     chunk: list[Point] = []
-    for _, alike in groupby(sorted(points, key=decisive), key=decisive):
-        group = list(alike)
-        if len(chunk) + len(group) > size and chunk:
+    others: list[Point] = []
+    for alike in alike_of(points):
+        if why_alone(question, alike):
+            others += alike
+            continue
+        if len(chunk) + len(alike) > size and chunk:
             yield chunk
             chunk = []
-        chunk += group
+        chunk += alike
         while len(chunk) > size:
             yield chunk[:size]
             chunk = chunk[size:]
     if chunk:
         yield chunk
+    for low in range(0, len(others), SMALLEST):
+        yield others[low : low + SMALLEST]
 
 
 def _evaluated(
@@ -102,7 +108,7 @@ def trust(
         new = [[point] for digest, point in sample.items() if store.rows[digest].get("equal") is None]
         for (found,) in _evaluated(reference, new, jobs, backend):
             row, machines = store.rows[found["point"]], _machines(found)
-            equal = all(row[key] == value for key, value in found.items() if key not in machines and key != "seconds")
+            equal = all(row[key] == value for key, value in found.items() if key not in {*machines, *BY_THE_WAY})
             store.append([row | {"equal": equal}])
             spent += found["seconds"]
             told(1)

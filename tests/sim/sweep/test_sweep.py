@@ -107,6 +107,41 @@ def test_a_written_scenario_loads_to_the_same(name: str, tmp_path: Path) -> None
     assert load_scenario(tmp_path / "b.toml").digest == loaded.digest
 
 
+def test_a_point_simulated_by_itself_says_why(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    asked = question()
+    rows = evaluate(asked, grid("workload.batch=2", "host.scale=1,2,3,4"))
+    assert [row["alone"] for row in rows] == [None] * 4
+    rows = evaluate(asked, grid("workload.batch=2,3", "host.scale=1,2"))
+    assert {row["alone"].partition(" that differ")[0] for row in rows} == {"fewer than 4 points"}
+    rows = evaluate(asked, grid("workload.batch=2", "workload.stop_share=0.5", "host.scale=1,2,3,4"))
+    assert {row["alone"] for row in rows} == {"outputs that end by a draw"}
+    out = str(tmp_path / "a.parquet")
+    assert (
+        main([*COMMAND[:6], "--set", "engine.modes=serial-eager,naive", "--vary", "host.scale=1,2,4,8", "--out", out])
+        == 0
+    )
+    assert "4 of them simulated one by one: waits after every operation" in capsys.readouterr().out
+
+
+def test_the_points_of_a_group_that_cannot_be_run_leave_the_others_side_by_side() -> None:
+    rows = evaluate(question(), grid("workload.context=10,20,30,99999999999"))
+    assert [row["error"] is None for row in rows] == [True] * 3 + [False]
+    assert [row["alone"] for row in rows[:3]] == [None] * 3
+
+
+def test_tensors_say_what_numpy_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("torch")
+    found = []
+    for device in ([], ["--device", "cpu"]):
+        out = tmp_path / f"{len(device)}.parquet"
+        vary = ["--vary", "workload.context=100,4000", "--vary", "host.extra=0us,90us", "--vary", "kernels.scale=0.5,2"]
+        assert main([*COMMAND[:6], *GRID, *vary, *device, "--out", str(out)]) == 0
+        found.append([{**row, "seconds": None, "equal": None} for row in read_parquet(out)])
+    assert found[0] == found[1]
+    assert len(found[0]) == 128
+    assert "one by one" not in capsys.readouterr().out
+
+
 def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
     pytest.importorskip("joblib")
     asked, points = question(), grid("workload.batch=1..40")
@@ -124,7 +159,7 @@ def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_
     distributed = pytest.importorskip("distributed")
     from joblib import parallel_config
 
-    asked, points = question(), grid("workload.batch=1..120", "host.scale=0.5,1,2")
+    asked, points = question(), grid("workload.batch=1..40", "host.scale=0.5,1,2")
     came: Counter[int] = Counter()
     with (
         Store(tmp_path / "a.parquet", resume=False) as store,
@@ -146,8 +181,8 @@ def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_
         run_points(asked, points, store, jobs=3, backend=backend, told=told)
         assert victim not in client.run(os.getpid).values()
     assert set(store.rows) == {point.digest(asked.digest) for point in points}
-    assert came["points"] == len(points) == 360
-    assert len(read_parquet(tmp_path / "a.parquet")) == 360
+    assert came["points"] == len(points) == 120
+    assert len(read_parquet(tmp_path / "a.parquet")) == 120
 
 
 @pytest.mark.parametrize(
