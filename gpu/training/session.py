@@ -8,6 +8,7 @@ from itertools import pairwise
 
 import torch
 
+from gpu.machines.wall import no_collection
 from gpu.memory import memory_errors, require
 from gpu.training.step import TrainingStep, captured
 from scenarios.training import Training
@@ -30,19 +31,20 @@ class TrainingSession:
         self._steps: dict[str, Callable[[], None]] = {}
 
     def run(self, mode: str) -> Timeline:
-        """Run all steps of one mode, warmed up."""
+        """Run all steps of one mode, warmed up; nothing is collected meanwhile, as where its costs were measured."""
         if mode not in self._steps:
             self._steps[mode] = self._made(mode)
         step, clock = self._steps[mode], time.perf_counter_ns
-        for _ in range(WARM_UP):
-            step()
-        self._synchronize()
-        stamps = [clock()]
-        for _ in range(self._training.steps):
-            step()
-            stamps.append(clock())
-        self._synchronize()
-        end, origin = clock(), stamps[0]
+        with no_collection():
+            for _ in range(WARM_UP):
+                step()
+            self._synchronize()
+            stamps = [clock()]
+            for _ in range(self._training.steps):
+                step()
+                stamps.append(clock())
+            self._synchronize()
+            end, origin = clock(), stamps[0]
         recorder = Recorder()
         track = recorder.track("main", Place.HOST_THREAD)
         for before, after in pairwise(stamps):

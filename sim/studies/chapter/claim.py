@@ -46,7 +46,7 @@ class Finding:
 class Claim:
     """What the chapter says under one of its headings, a command that shows it, and how it is looked into.
 
-    ``measured`` claims are about runs of the suite ``chapter``.
+    ``measured`` claims are about runs of the suites; ``sums_up`` names other claims that one amounts to.
     """
 
     name: str
@@ -55,6 +55,7 @@ class Claim:
     command: str
     look: Callable[[Lab], Finding]
     measured: bool = False
+    sums_up: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ def guide(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> str:
 def _head(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "# The chapter, runnable\n"
     yield f"{INTRODUCTION}\n"
-    yield f"{tally(outcomes).capitalize()}.\n"
+    yield f"{tally(outcomes)}.\n"
     yield "| claim | verdict | because |"
     yield "|---|---|---|"
     for outcome in outcomes:
@@ -46,6 +46,11 @@ def _claim(outcome: Outcome, printed: Callable[[str], str], shown: dict[str, str
     """One claim; what its command prints is ``shown`` where it stands first, by the claim's name."""
     claim, found = outcome.claim, outcome.finding
     yield f'### <a id="{claim.name}"></a>{claim.says}\n'
+    if claim.sums_up:
+        members = " and ".join(f"[{name}](#{name})" for name in claim.sums_up)
+        yield f"{members}: `{claim.command}` shows them together.\n"
+        yield f"*Verdict*: **{found.verdict.value}** ({found.predicted}): {found.because}.\n"
+        return
     if claim.command in shown:
         yield f"`{claim.command}`, [as above](#{shown[claim.command]}).\n"
     else:

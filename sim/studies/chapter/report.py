@@ -51,4 +51,5 @@ def tally(outcomes: Iterable[Outcome]) -> str:
     """How many claims hold."""
     counts = Counter(outcome.finding.verdict for outcome in outcomes)
     holds, in_part, fails = (counts[verdict] for verdict in (Verdict.HOLDS, Verdict.IN_PART, Verdict.FAILS))
-    return f"of {counts.total()} claims {holds} hold, {in_part} hold in part and {fails} do not"
+    number = f"{counts.total()} claim{'s' if counts.total() > 1 else ''}"
+    return f"{number}: {holds} hold{'s' if holds == 1 else ''}, {in_part} in part, {fails} not"

@@ -16,12 +16,14 @@ def _amounts_to(*names: str) -> Callable[[Lab], Finding]:
     """All of some claims."""
 
     def look(lab: Lab) -> Finding:
-        verdicts = {name: BY_NAME[name].look(lab).verdict for name in names}
+        found = {name: BY_NAME[name].look(lab) for name in names}
+        verdicts = {name: finding.verdict for name, finding in found.items()}
         kinds = set(verdicts.values())
+        reservations = [finding.because for finding in found.values() if finding.verdict is not Verdict.HOLDS]
         return Finding(
             predicted="; ".join(f"{name}: {verdict.value}" for name, verdict in verdicts.items()),
             verdict=kinds.pop() if len(kinds) == 1 else Verdict.IN_PART,
-            because="as the claims that it sums up",
+            because="; ".join(reservations) or "as each of its claims does",
             numbers={name: list(Verdict).index(verdict) for name, verdict in verdicts.items()},
         )
 
@@ -29,7 +31,7 @@ def _amounts_to(*names: str) -> Callable[[Lab], Finding]:
 
 
 def _claim(name: str, says: str, *names: str) -> Claim:
-    return Claim(name, SECTION, says, f"overlapsim chapter {' '.join(names)}", _amounts_to(*names))
+    return Claim(name, SECTION, says, f"overlapsim chapter {' '.join(names)}", _amounts_to(*names), sums_up=names)
 
 
 CLAIMS = (

@@ -91,7 +91,7 @@ def test_the_command_prints_a_row_a_claim_and_counts_verdicts(capsys: pytest.Cap
     assert main(["chapter", "sleeping-batches"]) == 0
     printed = capsys.readouterr().out
     assert "Exercise 3" in printed
-    assert printed.splitlines()[-1] == "of 1 claims 1 hold, 0 hold in part and 0 do not"
+    assert printed.splitlines()[-1] == "1 claim: 1 holds, 0 in part, 0 not"
     assert main(["chapter", "sleeping-batches", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["claims"]
     assert row["verdict"] == "holds"

@@ -40,7 +40,7 @@ def test_a_claim_without_a_measurement_says_so() -> None:
     assert "*Predicted*: 1 ms.\n" in page
     assert "*Not measured.*\n" in page
     assert "*Verdict*: **holds**: it is.\n" in page
-    assert "Of 1 claims 1 hold, 0 hold in part and 0 do not." in page
+    assert "1 claim: 1 holds, 0 in part, 0 not." in page
 
 
 def test_the_guide_is_written_into_a_folder_that_exists(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
