@@ -110,7 +110,7 @@ def h200() -> Suite:
 
 
 def test_every_shipped_suite_loads() -> None:
-    shipped = ["chapter", "h200", "h200-serving", "laptop", "loops", "training"]
+    shipped = ["chapter", "h200", "h200-serving", "laptop", "loops", "scheduling", "training"]
     assert [name for name, _ in list_suites()] == SUITES.names() == shipped
     assert load_suite("laptop").num_cases == 8
 
