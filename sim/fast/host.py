@@ -30,6 +30,7 @@ from sim.fast.composition import Composition, IrregularError
 from sim.fast.cycle import Cycle, cycle_of
 from sim.fast.iterations import Item, Iterations
 from sim.fast.launch_queue import NEVER
+from sim.fast.listed import Lists, enqueue
 from sim.fast.plan import Plan, Planner
 from sim.fast.repeats import Repeats
 from sim.fast.segments import Filled
@@ -71,6 +72,7 @@ class HostThread:
         self._runs: dict[Frame, Run] = {}
         self._frame: Frame | None = None
         self._plan: Plan = ()
+        self._lists = Lists(caller, self._planner)
         self._repeats = Repeats(caller)
         self._vain = self._pause = 0
         self.cycle: Cycle | None = None
@@ -192,7 +194,7 @@ class HostThread:
         step = Step(self._num_steps if batch is None else batch.index, batch)
         self._num_steps += 1
         if not isinstance(work, Phase):
-            self._enqueue(*self._planner.of_ops(effect.stream, work), step)
+            self._lists.launch(effect.stream, work, step)
         elif work.sync_each:
             for stream, ops in self._lower(work):
                 self._one_by_one(stream, ops, step)
@@ -201,15 +203,15 @@ class HostThread:
             plan = self._planner.of_frame(frame)
             run = self._runs.get(frame)
             if run is None or not run(ns, step):
-                self._enqueue(plan, Filled(ns), step)
-                if run is None and not self._spans.kept and self._caller.jitter is None:
+                enqueue(self._caller, plan, Filled(ns), step)
+                if run is None and self._caller.jitter is None:
                     self._runs[frame] = written(self._caller, plan, len(ns))
             self._iterations.launched(plan, step)
             self._phase, self._frame, self._plan = work, frame, plan
             return step
         else:
             for stream, ops in self._lower(work):
-                self._enqueue(*self._planner.of_ops(stream, ops), step)
+                self._lists.launch(stream, ops, step)
         self._iterations.broken()
         return step
 
@@ -306,17 +308,10 @@ class HostThread:
         steady.advance(steps)
         return True
 
-    def _enqueue(self, plan: Plan, filled: Filled, step: Step) -> None:
-        caller = self._caller
-        for name, segments in plan:
-            stream = caller.device.stream(name)
-            for segment in segments:
-                segment.make(caller, stream, filled, step)
-
     def _one_by_one(self, stream: str, ops: Sequence[Op], step: Step) -> None:
         """Launch operations and wait for the device after each, as a naive loop does."""
         self._caller.device.stream(stream)
         for op in ops:
-            self._enqueue(*self._planner.of_ops(stream, [op]), step)
+            self._lists.launch(stream, (op,), step)
             if op.__class__ is not Record and op.__class__ is not Think:
                 self._synchronize(self._caller.device.idle_since, device=True, blocking=False, step=step.index)

@@ -25,21 +25,18 @@ from sim.timeline.spans import Column, Recorder
 
 SHORT = 4
 """Fewer kernels than these are launched faster one by one than as arrays."""
-REMEMBERED = 1024
-"""Lists of operations of a program whose plans are kept."""
 
 Plan = tuple[tuple[str, tuple[Segment, ...]], ...]
 """Streams and the calls on each, in order."""
 
 
 class Planner:
-    """Compiles frames and remembers them; lists of operations that a program launches again are remembered too."""
+    """Compiles frames, which it remembers, and lists of operations."""
 
     def __init__(self, costs: HostCosts, recorder: Recorder) -> None:
         self._costs = costs
         self._recorder = recorder
         self._framed: dict[Frame, Plan] = {}
-        self._listed: dict[tuple[str, int, int], tuple[tuple[Op, ...], Plan, Filled]] = {}
 
     def of_frame(self, frame: Frame) -> Plan:
         """The plan of a frame."""
@@ -49,20 +46,11 @@ class Planner:
         return plan
 
     def of_ops(self, stream: str, ops: Sequence[Op]) -> tuple[Plan, Filled]:
-        """The plan of operations of a program."""
-        key = stream, len(ops), id(ops[0]) if ops else 0
-        known = self._listed.get(key)
-        if known is not None and known[0] is ops:
-            return known[1], known[2]
-        listed = tuple(ops)
-        if known is None or known[0] != listed:
-            inside = {id(k): k for op in listed if isinstance(op, Replay) for k in op.graph.kernels}
-            distinct = [*listed, *inside.values()]
-            plan = self._compiled(Frame.of([(stream, listed)], distinct))
-            if len(self._listed) >= REMEMBERED:
-                self._listed.clear()
-            known = self._listed[key] = listed, plan, Filled([getattr(op, "ns", 0) for op in distinct])
-        return known[1], known[2]
+        """The plan of a list of operations, and their durations."""
+        inside = {id(k): k for op in ops if isinstance(op, Replay) for k in op.graph.kernels}
+        distinct = [*ops, *inside.values()]
+        plan = self._compiled(Frame.of([(stream, ops)], distinct))
+        return plan, Filled([getattr(op, "ns", 0) for op in distinct])
 
     def _compiled(self, frame: Frame) -> Plan:
         return tuple((stream, tuple(self._segments(items, frame.ops))) for stream, items in frame.pieces)

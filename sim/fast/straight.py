@@ -9,21 +9,22 @@ from sim.fast.caller import Caller
 from sim.fast.plan import Plan
 from sim.fast.refusal import OutsideError
 from sim.fast.script import Time
+from sim.fast.segments import Filled
 from sim.fast.trace import Trace
 
 Run = Callable[[Sequence[int], Step], bool]
 """Takes the durations of a step's operations and the step, whose mark it sets; False if it may not be used now."""
 
 
-def written(caller: Caller, plan: Plan, count: int) -> Run:
-    """The code of a plan that has been run before, whose step has so many operations.
+def written(caller: Caller, plan: Plan, count: int, always: Filled | None = None) -> Run:
+    """The code of a plan that has been run before, whose step has so many operations, or ``always`` takes the same.
 
     It holds for a device whose last kernel and copies came from the same streams as now, and whose launch queues
     cannot fill, and says False elsewhere, as it always does for a plan with a choice in it.
     """
     try:
         trace = Trace(caller)
-        mark = trace.launch(plan, [Time(trace.script, (f"ns[{i}]",)) for i in range(count)])
+        mark = trace.launch(plan, always or [Time(trace.script, (f"ns[{i}]",)) for i in range(count)])
         now = str(trace.now)
     except OutsideError:
         return lambda _ns, _step: False

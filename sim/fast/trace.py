@@ -13,9 +13,10 @@ from sim.fast.pace import Pace
 from sim.fast.plan import Plan
 from sim.fast.refusal import OutsideError
 from sim.fast.script import Script, Time
+from sim.fast.script_spans import ScriptSpans
 from sim.fast.segments import Filled, Train
 from sim.program.constants import Constants
-from sim.timeline.spans import Recorder
+from sim.timeline.spans import Column, Recorder
 
 
 class Queue(LaunchQueue):
@@ -58,10 +59,14 @@ class _Events(dict[Hashable, Any]):
         self._script = script
         self._real = real
         self.loaded: dict[Hashable, Time] = {}
+        self.absent: set[Hashable] = set()
 
     def get(self, event: Hashable, default: Any = None) -> Any:
-        if event in self or event not in self._real:
+        if event in self:
             return super().get(event, default)
+        if event not in self._real:
+            self.absent.add(event)
+            return default
         if event not in self.loaded:
             at = f"{self._script.keep(self._real)}[{self._script.keep(event)}]"
             self.loaded[event] = self._script.loaded(at)
@@ -77,11 +82,26 @@ class _Prices(Filled):
         super().__init__(prices)
         self._script = script
 
+    @property
+    def column(self) -> Any:
+        """The same as an array, whose parts are taken as the code runs."""
+        return _Parts(self._script)
+
     def pace(self, train: Train, constants: Constants) -> Pace:
         script = self._script
         pace = script.named(f"Filled(ns).pace({script.keep(train)}, {script.keep(constants)})")
         fields: Any = [Time(script, (f"{pace}.{field}",)) for field in ("first", "slack", "before", "last")]
         return Pace(len(train.at), *fields, pace, pace)  # type: ignore[call-arg]
+
+
+class _Parts:
+    """An array of durations of which parts are taken by name."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    def __getitem__(self, at: Column) -> Time:
+        return self._script.named(f"Filled(ns).column[{self._script.keep(at)}]")
 
 
 class _Device(Device):
@@ -122,7 +142,7 @@ class Trace:
         self.script = Script()
         self._real = caller.device
         self.device = _Device(self.script, caller.device)
-        self._caller = Caller(caller.costs, self.device, caller.spans, None)
+        self._caller = Caller(caller.costs, self.device, ScriptSpans(self.script, caller.spans), None)
         self._caller.now = Time(self.script, ("now",))  # type: ignore[assignment]
         streams = self.device.streams.items()
         self._before = {name: (stream.free_at, stream.floor) for name, stream in streams}
@@ -137,9 +157,10 @@ class Trace:
     def now(self, now: Any) -> None:
         self._caller.now = now
 
-    def launch(self, plan: Plan, prices: Sequence[Time]) -> Any:
-        """Launch a step by a plan, whose operations take this long; returns its mark."""
-        step, filled = Step(0), _Prices(self.script, prices)
+    def launch(self, plan: Plan, prices: Sequence[Time] | Filled) -> Any:
+        """Launch a step by a plan, whose operations take this long, by name or as they always do; returns its mark."""
+        step = Step(0)
+        filled = prices if isinstance(prices, Filled) else _Prices(self.script, prices)
         for name, segments in plan:
             stream = self.device.streams[name]
             for segment in segments:
@@ -160,6 +181,7 @@ class Trace:
         found = [f"{keep(real)}.last is not {last}"]
         found += [f"{keep(stream)}.replayed is not {stream.replayed}" for stream in real.streams.values()]
         engines = keep(real.engines)
+        found += [f"{keep(event)} in {keep(real.events)}" for event in self.device.recorded.absent]
         found += [f"{engines}[{to!r}][0] is not {keep(stream)}" for to, (stream, _, _) in real.engines.items()]
         return found
 
@@ -214,6 +236,7 @@ class Trace:
                 lines.append(f"{launches}.add_all(({', '.join(map(str, entry))},))")
             else:
                 number, end, starts = entry
-                pace, (first, now) = starts.func.__self__.slacks, starts.args
+                pace, (first, now) = starts.func.__self__, starts.args
+                pace = pace.slacks if isinstance(pace.slacks, Time) else self.script.keep(pace)
                 lines.append(f"{launches}.add_train({number}, {end}, partial({pace}.starts, {first}, {now}))")
         return lines

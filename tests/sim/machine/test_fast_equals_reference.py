@@ -23,6 +23,7 @@ from machine_programs import (
 )
 
 from sim.effects import DEVICE, Launch, Loop, Phase, Ready, Wait
+from sim.fast.listed import OFTEN
 from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
 from sim.machine.machine import Machine
@@ -98,6 +99,23 @@ def test_one_stream_of_kernels_with_copies_on_others_is_equal(
     program: Program, machine: Constants, jitter: int | None
 ) -> None:
     both(program, machine, jitter=jitter)
+
+
+@settings(max_examples=examples(30), deadline=None)
+@given(program=engines(), machine=constants())
+def test_programs_that_launch_the_same_again_are_straight_code_and_equal(program: Program, machine: Constants) -> None:
+    both(program * (OFTEN + 3), machine)
+
+
+def test_code_does_not_outlive_the_want_of_an_event() -> None:
+    """A list waits for an event that nobody has recorded, until somebody has."""
+    waiting = (WaitEvent("e"), Kernel("k", "add", 10))
+    pieces = [*[Piece(Launch(waiting, "main"))] * (OFTEN + 2), Piece(Launch((Copy("h2d", 900), Record("e")), "side"))]
+    costs = HostCosts(Constants())
+    program = (*pieces, *[Piece(Launch(waiting, "main"))] * 3, Piece(Wait(DEVICE)))
+    reference = Machine(costs).run({"host": loop(program)})
+    assert_equal(FastMachine(costs).run({"host": loop(program)}), reference)
+    assert reference.on_track("main")[-3:, 1].min() >= 900
 
 
 @settings(max_examples=examples(60), deadline=None)

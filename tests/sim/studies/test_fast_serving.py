@@ -15,7 +15,9 @@ from serving_worlds import tiny, tiny_open
 from scenarios.errors import ScenarioError
 from scenarios.loader import list_engines, load_engine, load_model
 from scenarios.model import TimerModel
+from sim.fast import host
 from sim.fast.host import HostThread
+from sim.fast.listed import enqueue
 from sim.serving.server import Server
 from sim.studies.serving import ServingRun
 from sim.timeline.spans import Timeline
@@ -137,15 +139,17 @@ def test_steps_are_run_at_once_from_the_depth_on_at_which_two_of_them_fit_into_t
     assert bool(jumps) == at_once
 
 
+@pytest.mark.parametrize("spans", [False, True])
 @pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
-def test_a_step_whose_plan_has_been_run_before_is_straight_code(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_whose_plan_has_been_run_before_is_straight_code(
+    mode: str, spans: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     run = OPEN.with_workload(rate=2e3, requests=60, output_tokens=5)
     enqueued: list[object] = []
-    enqueue = HostThread._enqueue
     monkeypatch.setattr(
-        HostThread, "_enqueue", lambda self, plan, *rest: (enqueued.append(plan), enqueue(self, plan, *rest))[1]
+        host, "enqueue", lambda caller, plan, *rest: (enqueued.append(plan), enqueue(caller, plan, *rest))[1]
     )
-    summary = replace(run, machine="fast").timeline(mode, spans=False)
+    summary = replace(run, machine="fast").timeline(mode, spans=spans)
     assert len(enqueued) < len(summary.deliveries) / 2
     assert len(enqueued) <= len(set(map(id, enqueued))) + 2  # a plan is first run on a device that nothing has used
     assert summary.deliveries == replace(run, machine="reference").timeline(mode).deliveries
