@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from sim.serving.batch import Batch, Outputs, Phase, StepResult
+from sim.serving.policies import Plan
 from sim.serving.request import Reason, Request
 
 Complaint = tuple[str, str]
@@ -35,6 +36,14 @@ class Account:
     joined: bool = False
     preempted: bool = False
     ended: Reason | None = None
+    cancelled: bool = False
+    began: int = 0
+    """Tokens of its prompt, and those it had received, when it was last admitted."""
+
+    @property
+    def over(self) -> bool:
+        """Whether it gets no other token."""
+        return self.ended is not None or self.cancelled
 
     @property
     def attended(self) -> int:
@@ -53,6 +62,10 @@ class Ledger:
         self._foresee_length = foresee_length
         self.accounts: dict[int, Account] = {}
         self.in_flight: list[Batch] = []
+        self.told: set[int] = set()
+        """Requests that a batch has told the admission of, and that hold what they then got."""
+        self._order: list[int] = []  # as they were admitted
+        self._joined: list[int] = []  # as they began to decode
         self._members: dict[int, tuple[int, ...]] = {}
         self._next = 0
         self._counter = 0
@@ -74,25 +87,42 @@ class Ledger:
         """Whether a step in flight has a row of this request."""
         return any(number in self._members[batch.index] for batch in self.in_flight)
 
-    def scheduled(self, batch: Batch) -> Iterator[Complaint]:
-        """A batch has been built."""
+    @property
+    def running(self) -> list[int]:
+        """Those that the next decode batch has rows of, in the order in which they joined."""
+        accounts = self.accounts
+        return [n for n in self._joined if accounts[n].where is Where.DECODING and not accounts[n].over]
+
+    def scheduled(self, batch: Batch, plan: Plan) -> Iterator[Complaint]:
+        """A batch has been built from a policy's plan."""
         if batch.index != self._next:
             yield "steps-in-order", f"step {batch.index} was scheduled where step {self._next} was due"
         self._next = batch.index + 1
         yield from self._preempted(batch)
         yield from self._admitted(batch)
-        yield from self._decoded(batch)
+        yield from self._decoded(batch, decode=plan.decode)
         finishing = [self.accounts[r.id] for r in batch.members[: batch.decode_rows] if r.id in self.accounts]
         finishing = [a for a in finishing if a.produced == a.request.max_tokens]
         for account in finishing:
             if self._foresee_length:
                 account.where = Where.LEFT
         yield from self._prompts(batch, finishing)
+        chosen = [(request.id, tokens) for request, tokens in plan.prompts]
+        if [(chunk.request.id, chunk.tokens) for chunk in batch.prompts] != chosen:
+            yield "prompts-in-order", f"step {batch.index} computes other prompts than {chosen}, which were chosen"
         yield from self._counted(batch, finishing)
         self.in_flight.append(batch)
         self._members[batch.index] = tuple(r.id for r in batch.members)
 
     def _preempted(self, batch: Batch) -> Iterator[Complaint]:
+        lost = [r.id for r in batch.preempted]
+        self._order = [n for n in self._order if n in self.told]
+        if lost and lost != self._order[-len(lost) :]:
+            yield "preemption", f"requests {lost} were preempted, those admitted last are {self._order[-len(lost) :]}"
+        if lost and self.in_flight:
+            yield "preemption", f"requests {lost} were preempted while steps are in flight that may end others"
+        self.told -= set(lost)
+        self._joined = [n for n in self.running if n not in lost]
         for request in batch.preempted:
             account = self.accounts[request.id]
             if account.where not in (Where.PROMPT, Where.DECODING):
@@ -106,24 +136,30 @@ class Ledger:
     def _admitted(self, batch: Batch) -> Iterator[Complaint]:
         for request in batch.admitted:
             account = self.accounts.get(request.id)
-            if account is None or account.where is not Where.WAITING or account.ended:
+            if account is None or account.where is not Where.WAITING or account.over:
                 yield "tokens-once", f"request {request.id} was admitted, though it does not wait"
                 continue
+            if batch.preempted and not request.computed:
+                yield "preemption", f"request {request.id} was admitted to blocks that others had to give back"
             account.where = Where.PROMPT if account.prompt else Where.DECODING
+            account.began = account.prompt or request.context
+            self._joined += [] if account.prompt else [request.id]
+            self._order.append(request.id)
+            self.told.add(request.id)
 
-    def _decoded(self, batch: Batch) -> Iterator[Complaint]:
+    def _decoded(self, batch: Batch, *, decode: bool) -> Iterator[Complaint]:
         rows = [r.id for r in batch.members[: batch.decode_rows]]
-        due = [a.request.id for a in self.accounts.values() if a.where is Where.DECODING and not a.ended]
-        if rows and sorted(rows) != sorted(due):
-            yield "tokens-once", f"step {batch.index} decodes requests {sorted(rows)}, those that run are {sorted(due)}"
+        due = self.running if decode else []
+        if rows != due:
+            yield "tokens-once", f"step {batch.index} decodes requests {rows}, those that are to are {due}"
         known = [self.accounts[number] for number in rows if number in self.accounts]
         context = sum(a.attended for a in known)
         if batch.decode_context != context:
             yield "rows-add-up", f"step {batch.index} attends to {batch.decode_context} tokens, its rows to {context}"
-        new = {a.request.id for a in known if not a.joined}
-        if {r.id for r in batch.joined} != new:
-            told = sorted(r.id for r in batch.joined)
-            yield "rows-add-up", f"step {batch.index} says that {told} joined, those that did are {sorted(new)}"
+        new = [a.request.id for a in known if not a.joined]
+        told = [r.id for r in batch.joined]
+        if told != new:
+            yield "rows-add-up", f"step {batch.index} says that {told} joined, those that did are {new}"
         for account in known:
             account.joined = True
             account.produced += 1
@@ -147,6 +183,7 @@ class Ledger:
                 account.produced += 1
                 last = account.produced == account.request.max_tokens
                 account.where = Where.LEFT if last else Where.DECODING
+                self._joined += [] if last else [account.request.id]
                 finishing += [account] if last else []
 
     def _counted(self, batch: Batch, finishing: list[Account]) -> Iterator[Complaint]:
@@ -172,8 +209,8 @@ class Ledger:
         self.in_flight.pop(0)
         partial = {c.request.id for c in batch.prompts if not c.output}
         rows = [self.accounts[r.id] for r in batch.members if r.id not in partial]
-        late = sorted(a.request.id for a in rows if a.ended)
-        received = [a for a in rows if not a.ended]
+        late = sorted(a.request.id for a in rows if a.over)
+        received = [a for a in rows if not a.over]
         first, finished = [], []
         for account in received:
             account.delivered += 1
@@ -196,6 +233,16 @@ class Ledger:
         if ended != sorted(finished):
             yield "tokens-once", f"step {batch.index} ended {ended}, those that ended are {sorted(finished)}"
         members = self._members.pop(batch.index)
-        done = sorted({n for n in members if self.accounts[n].ended and not self.computing(n)})
+        done = sorted({n for n in members if self.accounts[n].over and not self.computing(n)})
+        self.told -= set(done)
         if sorted(outputs.freed) != done:
             yield "kv-freed-once", f"step {batch.index} freed {sorted(outputs.freed)}, the last rows were of {done}"
+
+    def cancelled(self, number: int) -> None:
+        """A client has gone: from now on its rows are late, and its last one in flight takes its blocks along."""
+        account = self.accounts.get(number)
+        if account is None or account.over:
+            return
+        account.cancelled, account.where = True, Where.LEFT
+        if not self.computing(number):
+            self.told.discard(number)

@@ -28,7 +28,7 @@ SERVERS: Mapping[str, Statement] = {
         "a mean hides the client who never gets an answer",
     ),
     "queue-order": Statement(
-        "a queue that shows its requests in another order than its name says",
+        "a queue that holds others than those who wait, or shows them in another order than its name says",
         "first come, first served is a promise",
     ),
     "batch-budgets": Statement(
@@ -44,7 +44,7 @@ SERVERS: Mapping[str, Statement] = {
         "stops and slots are found by these numbers",
     ),
     "prompts-in-order": Statement(
-        "a piece of a prompt computed twice, left out, or before the piece ahead of it",
+        "a piece of a prompt computed twice, left out, before the piece ahead of it, or not as chosen",
         "every token attends to all that lie before it",
     ),
     "tokens-once": Statement(
@@ -56,8 +56,8 @@ SERVERS: Mapping[str, Statement] = {
         "a late stop costs a row, and must cost no more than that",
     ),
     "preemption": Statement(
-        "a request that loses its blocks while it waits, or while a step in flight computes it",
-        "the step writes into blocks that are somebody else's by then",
+        "a request that loses its blocks for nothing, out of turn, while it waits, or while a step computes it",
+        "its prompt is computed again; and a step in flight writes into blocks that are somebody else's by then",
     ),
     "padding-to-a-bucket": Statement(
         "a graph that is too small for its batch, larger than need be, or none although one fits",
@@ -80,8 +80,12 @@ SERVERS: Mapping[str, Statement] = {
         "a block that is freed twice is handed out twice",
     ),
     "kv-budget": Statement(
-        "blocks beyond the cache, or more tokens than their blocks hold",
-        "the write goes into somebody else's memory",
+        "blocks beyond the cache, too few for the tokens in them, before they are due, or out of the watermark",
+        "the write goes into somebody else's memory; what is taken early keeps another request waiting",
+    ),
+    "prefix-computed": Statement(
+        "a prompt that begins with blocks in which other tokens stand, or with more than was computed",
+        "it attends to what somebody else has asked",
     ),
     "future-map-slots": Statement(
         "a row without a slot of its own for its token, or a slot beyond the map",

@@ -6,15 +6,17 @@ from collections.abc import Iterable
 from contextlib import suppress
 from itertools import pairwise
 
+from sim.check.held import Blocks, Slots
 from sim.check.invariant import BrokenError, Violation
 from sim.check.ledger import Complaint, Ledger, Where
+from sim.check.plans import Overtaking, in_budget
 from sim.serving.batch import Batch, Outputs, Phase, StepResult
 from sim.serving.buckets import Buckets
-from sim.serving.future_map import RequestSlots, SlotRing
 from sim.serving.policies import Budget, Plan, Policy, Queues
+from sim.serving.prefix_cache import PrefixCache
 from sim.serving.request import Request
 from sim.serving.server import Server
-from sim.serving.waiting import ArrivalOrder, ShortestFirst
+from sim.serving.waiting import ArrivalOrder, LongestPrefixFirst, ShortestFirst
 
 PATIENCE = 3
 """Requests that may overtake one that could have gone first, unless the policy says otherwise."""
@@ -31,25 +33,27 @@ class Watch(Server):
         super().__init__(server.scheduler, server.buckets, server.slots, server.pieces)
         self.ledger = Ledger(foresee_length=self.scheduler.foresee_length)
         self.batches: list[Batch] = []
+        self._blocks = Blocks(self.scheduler, self.ledger)
+        self._slots_held = Slots(self.slots, self.ledger)
+        self._overtaking = Overtaking(patience)
         self._policy: Policy = self.scheduler.policy
-        self._patience = patience
-        self._overtaken: dict[int, set[int]] = {}
-        self._in_turn = True  # every plan took from the front of its queue
-        self._readers: dict[int, set[int]] = {}  # of a step's slots: steps in flight that read them
+        self._plans: list[Plan] = []  # of the step that is being scheduled
+        self._queue: list[int] = []  # who waits, as they came and came back
         self.scheduler.policy = self._plan
 
     def add(self, requests: tuple[Request, ...]) -> None:
         """Queue arrivals."""
         self.ledger.arrived(requests)
+        self._queue += [r.id for r in requests]
         super().add(requests)
 
     def schedule(self) -> Batch | None:
         """The next batch."""
-        return self._watched(self.scheduler.schedule())
+        return self._watched(admit=True)
 
     def again(self) -> Batch | None:
         """The decode batch after the last one."""
-        batch = self._watched(self.scheduler.schedule(admit=False))
+        batch = self._watched(admit=False)
         if batch is not None:
             self.prepare(batch)
         return batch
@@ -58,16 +62,22 @@ class Watch(Server):
         """Choose bucket and slots."""
         super().prepare(batch)
         self._complain(self._bucket(batch))
-        self._complain(self._slots(batch))
+        self._complain(self._slots_held.prepared(batch))
 
     def process(self, batch: Batch, result: StepResult) -> Outputs:
         """Digest a result."""
         outputs = super().process(batch, result)
         self._complain(self.ledger.processed(batch, result, outputs))
-        self._complain(self._returned(outputs.freed))
-        self._complain(self._blocks())
-        self._complain(self._live_slots())
+        self._complain(self._held(outputs.freed))
         return outputs
+
+    def cancel(self, request: int) -> None:
+        """A client has gone."""
+        super().cancel(request)
+        if request in self._queue:
+            self._queue.remove(request)
+        self.ledger.cancelled(request)
+        self._complain(self._held(() if self.ledger.computing(request) else (request,)))
 
     def quiet_steps(self, stop: int | None) -> int:
         """None are skipped: each is watched."""
@@ -83,93 +93,61 @@ class Watch(Server):
         if found:
             raise BrokenError(found)
 
-    def _watched(self, batch: Batch | None) -> Batch | None:
+    def _watched(self, *, admit: bool) -> Batch | None:
+        self._plans = []
+        self._blocks.note()
+        batch = self.scheduler.schedule(admit=admit)
+        asked = self._plans[1:] if batch is not None and batch.preempted else self._plans
+        plan = asked[-1] if asked else Plan()
         if batch is None:
-            if not self.scheduler.in_flight and not self.idle:
-                waiting = [r.id for r in self.scheduler.waiting]
-                self._complain([("progress", f"nothing is scheduled, nothing is in flight, and {waiting} wait")])
+            self._complain(self._nothing(plan))
             return None
         self.batches.append(batch)
-        self._complain(self.ledger.scheduled(batch))
+        self._complain(self.ledger.scheduled(batch, plan))
+        self._complain(self._waiting(batch))
         self._complain(self._limits(batch))
-        self._complain(self._blocks())
+        self._complain(self._blocks.scheduled(batch))
+        self._complain(self._blocks.found())
         return batch
 
     def _plan(self, queues: Queues, budget: Budget) -> Plan:
         waiting = tuple(queues.waiting)
-        self._complain(self._queue(waiting, queues))
         plan = self._policy(queues, budget)
-        chosen = {r.id for r, _ in plan.prompts}
-        taken = [r.id in chosen for r in waiting]
-        self._in_turn &= taken == sorted(taken, reverse=True)
-        self._complain(self._in_budget(plan, queues, budget))
-        self._complain(self._fair(plan, queues, budget, waiting))
+        self._plans.append(plan)
+        self._complain(in_budget(plan, queues, budget, flying=bool(self.scheduler.in_flight)))
+        self._complain(self._overtaking.found(plan, queues, budget, waiting))
         return plan
 
-    def _in_budget(self, plan: Plan, queues: Queues, budget: Budget) -> Iterable[Complaint]:
-        partial = {r.id for r in queues.partial}
-        waiting = {r.id for r in queues.waiting}
-        chosen = [r.id for r, _ in plan.prompts]
-        for number in sorted(set(chosen)):
-            if chosen.count(number) > 1:
-                yield "plan-in-budget", f"the policy chose request {number} {chosen.count(number)} times"
-        for request, tokens in plan.prompts:
-            if request.id not in partial | waiting:
-                yield "plan-in-budget", f"the policy chose request {request.id}, which has no prompt to compute"
-                continue
-            left = queues.left(request)
-            if not (1 if budget.chunked else left) <= tokens <= left or not left:
-                told = f"the policy chose {tokens} tokens of request {request.id}, which has {left} left"
-                yield "plan-in-budget", told + ("" if budget.chunked else " and is not cut")
-        fresh = [r for r, _ in plan.prompts if r.id in waiting]
-        tokens = sum(count for _, count in plan.prompts)
-        rows = queues.num_running if plan.decode else 0
-        if plan.prompts and tokens + rows > budget.tokens and (budget.chunked or len(plan.prompts) > 1):
-            with_rows = f" beside {rows} decode rows" if rows else ""
-            yield "plan-in-budget", f"the policy chose {tokens} tokens{with_rows}, the budget is {budget.tokens}"
-        if len(fresh) > budget.rows:
-            yield "plan-in-budget", f"the policy chose {len(fresh)} new requests, the budget is {budget.rows} rows"
-        need = sum(queues.blocks(r) for r in fresh)
-        if need > budget.blocks:
-            yield "plan-in-budget", f"the policy chose requests that need {need} blocks, the budget is {budget.blocks}"
-        if not plan.prompts and not (plan.decode and queues.num_running) and not self.scheduler.in_flight:
-            yield (
-                "progress",
-                f"the policy chose nothing, though {sorted(partial | waiting)} wait and nothing is in flight",
-            )
+    def _nothing(self, plan: Plan) -> Iterable[Complaint]:
+        """No step is due while the policy waits for results, or rows for blocks that results may return."""
+        if not self.scheduler.in_flight and not self.idle:
+            waiting = [r.id for r in self.scheduler.waiting]
+            yield "progress", f"nothing is scheduled, nothing is in flight, and {waiting} wait"
+        if self.ledger.running and plan.decode and not (self.scheduler.grow and self.scheduler.in_flight):
+            yield "progress", f"nothing is scheduled, though requests {self.ledger.running} run"
 
-    def _queue(self, waiting: tuple[Request, ...], queues: Queues) -> Iterable[Complaint]:
-        """Requests stand in order of arrival, or of what is left to compute.
+    def _waiting(self, batch: Batch) -> Iterable[Complaint]:
+        """Those who wait stand as they came, those that lost their blocks before them; or by what is left to compute.
 
-        Once a policy has taken one out of its turn, those that lose their blocks come back to other places.
+        What a prefix cache knows of their prompts may have changed since, and with it what their order would be.
         """
-        accounts = self.ledger.accounts
-        known = [r for r in waiting if accounts[r.id].where is Where.WAITING]
-        fresh = known if self._in_turn else [r for r in known if not accounts[r.id].preempted]
-        if isinstance(self.scheduler.waiting, ArrivalOrder):
-            come = {number: place for place, number in enumerate(accounts)}
-            keys = [(come[r.id], 0, 0) for r in fresh]
-        else:
-            shortest = isinstance(self.scheduler.waiting, ShortestFirst)
-            keys = [(queues.left(r), r.arrival, r.id) for r in fresh] if shortest else []
-        for (request, key), (after, other) in pairwise(zip(fresh, keys, strict=False)):
-            if other < key:
-                yield "queue-order", f"request {request.id} stands before request {after.id} in the queue"
-
-    def _fair(self, plan: Plan, queues: Queues, budget: Budget, waiting: tuple[Request, ...]) -> Iterable[Complaint]:
-        """Who stands further back in the queue, as the policy was shown it, overtakes by going first."""
-        if self._patience is None or not plan.prompts:
-            return
-        chosen = {r.id for r, _ in plan.prompts}
-        for place, request in enumerate(waiting):
-            if request.id in chosen or request.computed:
-                continue
-            overtaken = self._overtaken.setdefault(request.id, set())
-            if queues.blocks(request) <= budget.blocks and budget.rows > 0:
-                overtaken |= {r.id for r in waiting[place:] if r.id in chosen}
-            if len(overtaken) > self._patience:
-                by = sorted(overtaken)
-                yield "no-starvation", f"request {request.id} still waits, though it fits and {by} came later and went"
+        admitted = {r.id for r in batch.admitted}
+        self._queue = [number for number in (*(r.id for r in batch.preempted), *self._queue) if number not in admitted]
+        queue = self.scheduler.waiting
+        found = [r.id for r in queue]
+        if sorted(found) != sorted(self._queue):
+            yield "queue-order", f"the queue holds requests {sorted(found)}, those who wait are {sorted(self._queue)}"
+        elif isinstance(queue, ArrivalOrder):
+            cached = {r.id: self.scheduler.cached(r) for r in queue} if isinstance(queue, LongestPrefixFirst) else {}
+            due = sorted(self._queue[: LongestPrefixFirst.CONSIDERED], key=lambda number: -cached.get(number, 0))
+            due += self._queue[LongestPrefixFirst.CONSIDERED :]
+            if found != due:
+                yield "queue-order", f"the queue shows requests {found}, their order is {due}"
+        elif isinstance(queue, ShortestFirst) and not isinstance(self.scheduler.kv, PrefixCache):
+            keys = [(self.scheduler.left(r), r.arrival, r.id) for r in queue]
+            for (request, key), (after, other) in pairwise(zip(found, keys, strict=True)):
+                if other < key:
+                    yield "queue-order", f"request {request} stands before request {after} in the queue"
 
     def _limits(self, batch: Batch) -> Iterable[Complaint]:
         scheduler = self.scheduler
@@ -196,97 +174,18 @@ class Watch(Server):
         if found != fitting:
             yield "padding-to-a-bucket", f"step {batch.index} of size {size} runs with {found} of {sizes}"
 
-    def _blocks(self) -> Iterable[Complaint]:
-        kv = self.scheduler.kv
-        owner: dict[int, int] = {}
-        for account in self.ledger.holding:
-            number = account.request.id
-            try:
-                table = kv.table(number)
-            except KeyError:
-                yield "kv-use-after-free", f"request {number} is computed and holds no blocks"
-                continue
-            for block in table:
-                if block in owner:
-                    yield "kv-one-owner", f"block {block} belongs to requests {owner[block]} and {number}"
-                if not 0 <= block < kv.num_blocks:
-                    yield "kv-budget", f"request {number} holds block {block} of {kv.num_blocks}"
-                owner[block] = number
-            kept = min(account.produced, account.request.max_tokens + self.scheduler.late_rows)  # rows that have room
-            written = account.request.context + max(0, kept - 1 + account.request.computed)
-            written = account.done if account.where is Where.PROMPT else written
-            if len(table) * kv.block_tokens < written and account.where is not Where.LEFT:
-                yield "kv-budget", f"request {number} has {written} tokens in {len(table)} blocks of {kv.block_tokens}"
-        if kv.num_free + len(owner) != kv.num_blocks:
-            yield "kv-no-leak", f"{kv.num_free} blocks are free and {len(owner)} held, of {kv.num_blocks}"
-
-    def _returned(self, freed: tuple[int, ...]) -> Iterable[Complaint]:
+    def _held(self, freed: tuple[int, ...]) -> Iterable[Complaint]:
+        """Nobody holds what has been returned; everybody else holds what is due."""
         for number in freed:
             with suppress(KeyError):
                 table = self.scheduler.kv.table(number)
                 yield "kv-freed-once", f"request {number} has returned its blocks and still holds {table}"
-
-    def _slots(self, batch: Batch) -> Iterable[Complaint]:
-        if self.slots is None:
-            return
-        slots = tuple(batch.slots or ())
-        if len(slots) != batch.rows or len(set(slots)) != len(slots):
-            yield "future-map-slots", f"step {batch.index} of {batch.rows} rows stores to slots {slots}"
-        if any(not 0 <= slot < self.slots.capacity for slot in slots):
-            yield "future-map-slots", f"step {batch.index} stores to slots {slots} of {self.slots.capacity}"
-        flying = self.ledger.in_flight[:-1]
-        if isinstance(self.slots, SlotRing):
-            yield from self._ring(batch, slots, flying)
-        else:
-            yield from self._named_slots(batch, slots)
-
-    def _ring(self, batch: Batch, slots: tuple[int, ...], flying: list[Batch]) -> Iterable[Complaint]:
-        """Slots are nobody's who is in flight or read by who is; each row reads the step that last computed it."""
-        live = {index for index in self._readers if self._readers[index]} | {b.index for b in flying}
-        for other in self.batches[:-1]:
-            if other.index in live and set(slots) & set(other.slots or ()):
-                yield "future-map-reuse", f"step {batch.index} stores to slots of step {other.index}, which may be read"
-        feeding = [b for b in flying if b.slots in batch.sources]
-        for row in batch.members[: batch.decode_rows]:
-            computing = [b for b in flying if row in b.members]
-            if computing and computing[-1] not in feeding:
-                told = f"step {batch.index} reads request {row.id} from no slot of step {computing[-1].index}"
-                yield "future-map-written", told
-        if len(feeding) != len(batch.sources):
-            yield "future-map-written", f"step {batch.index} reads slots {batch.sources} that no step in flight writes"
-        self._readers[batch.index] = set()
-        for other in feeding:
-            self._readers.setdefault(other.index, set()).add(batch.index)
-
-    def _named_slots(self, batch: Batch, slots: tuple[int, ...]) -> Iterable[Complaint]:
-        """A request keeps one slot, which is nobody else's."""
-        assert isinstance(self.slots, RequestSlots)
-        held: dict[int, int] = {}
-        for account in self.ledger.holding:
-            slot = self.slots.slot(account.request.id)
-            if slot in held:
-                yield "future-map-reuse", f"requests {held[slot]} and {account.request.id} have slot {slot}"
-            held[slot] = account.request.id
-        for row, slot in zip(batch.members, slots, strict=False):
-            if held.get(slot) != row.id:
-                yield "future-map-written", f"step {batch.index} stores request {row.id} to slot {slot}, not its own"
-
-    def _live_slots(self) -> Iterable[Complaint]:
-        if isinstance(self.slots, SlotRing):
-            flying = {b.index for b in self.ledger.in_flight}
-            self._readers = {index: readers & flying for index, readers in self._readers.items()}
-            live = flying | {index for index, readers in self._readers.items() if readers}
-            due = sum(b.rows for b in self.batches if b.index in live)
-        elif self.slots is not None:
-            due = len(self.ledger.holding)
-        else:
-            return
-        if self.slots.num_live != due:
-            yield "future-map-leak", f"{self.slots.num_live} slots are taken, {due} may still be read"
+        yield from self._blocks.found()
+        yield from self._slots_held.found()
 
     def _leaks(self) -> Iterable[Complaint]:
         for account in self.ledger.accounts.values():
-            if account.ended is None:
+            if not account.over:
                 yield "progress", f"request {account.request.id} never ended: it {account.where.value}"
         if self.scheduler.kv.num_free != self.scheduler.kv.num_blocks:
             taken = self.scheduler.kv.num_blocks - self.scheduler.kv.num_free

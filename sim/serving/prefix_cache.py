@@ -94,18 +94,16 @@ class PrefixCache(KVCache):
                 node = _Node(parent, request.hashes[at], table[at * width : (at + 1) * width], users=1)
                 parent.children[node.key] = node
                 self._version += 1
-            else:  # another request has computed the same meanwhile: both keep theirs
+            else:  # another request has computed the same meanwhile: its blocks are read instead
+                self._returned.extend(reversed(table[at * width : (at + 1) * width]))
+                table[at * width : (at + 1) * width] = node.blocks
                 self._use(node)
             path.append(node)
 
     def free(self, request: int) -> None:
         """Return a request's own blocks, and leave those of the tree to it."""
         path, table, width = self._paths.pop(request), self._tables.pop(request), self._blocks_a_hash
-        own = table[len(path) * width :]
-        for at, node in enumerate(path):
-            if table[at * width] != node.blocks[0]:
-                own += table[at * width : (at + 1) * width]
-        self._returned.extend(reversed(own))
+        self._returned.extend(reversed(table[len(path) * width :]))
         self._tick += 1
         for node in reversed(path):
             node.users -= 1

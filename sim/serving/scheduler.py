@@ -8,34 +8,15 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import ceil
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
 from sim.serving.policies import Budget, Plan, Policy, PolicyError, admitted, prefill_first
 from sim.serving.request import Reason, Request
+from sim.serving.row import Row
 from sim.serving.waiting import ArrivalOrder, Waiting
-
-
-@dataclass(eq=False, slots=True)
-class _Row:
-    """A request that holds KV blocks.
-
-    ``done`` of the ``prompt`` tokens that it computes before it decodes are scheduled; they include the tokens it had
-    ``received`` when it lost its blocks. ``before`` counts its tokens when it joined; it computes one more in each
-    decode batch whose counter lies in ``joined + 1 .. left`` (``left`` follows the scheduler's counter while it runs).
-    ``finished`` rows are dead: their request has ended, or has lost its blocks.
-    """
-
-    request: Request
-    prompt: int
-    received: int = 0
-    done: int = 0
-    before: int = 0
-    joined: int = 0
-    left: int = 0
-    finished: bool = False
 
 
 class Scheduler:
@@ -85,20 +66,20 @@ class Scheduler:
         self.waiting: Waiting = ArrivalOrder() if waiting is None else waiting
         self.waiting.bind(self.cached)
         self.in_flight: deque[Batch] = deque()
-        self._rows: dict[int, _Row] = {}
-        self._partial: dict[int, _Row] = {}
-        self._running: dict[int, _Row] = {}
+        self._rows: dict[int, Row] = {}
+        self._partial: dict[int, Row] = {}
+        self._running: dict[int, Row] = {}
         self._members: tuple[Request, ...] | None = None
         self._admitted: list[Request] = []
-        self._joined: list[_Row] = []
-        self._ends: dict[int, list[_Row]] = {}
-        self._grows: dict[int, list[_Row]] = {}
+        self._joined: list[Row] = []
+        self._ends: dict[int, list[Row]] = {}
+        self._grows: dict[int, list[Row]] = {}
         self._received: dict[int, int] = {}
         self._preempted: list[Request] = []
         self._counter = 0
         self._context = 0
         self._index = 0
-        self._freed_with: dict[int, list[_Row]] = {}
+        self._freed_with: dict[int, list[Row]] = {}
 
     @property
     def num_running(self) -> int:
@@ -195,8 +176,8 @@ class Scheduler:
             if not row.finished:
                 finished.append(self._finish(row, batch, Reason.LENGTH))
         first = (
-            *(chunk.request for chunk in batch.prompts if chunk.output == 1),
-            *(r for r in batch.joined if not self._rows[r.id].before),
+            *(chunk.request for chunk in batch.prompts if chunk.output == 1 and chunk.request.id not in batch.late),
+            *(r for r in batch.joined if not self._rows[r.id].before and r.id not in batch.late),
         )
         freed = tuple(row.request.id for row in self._freed_with.pop(batch.index, ()))
         for number in freed:
@@ -204,6 +185,29 @@ class Scheduler:
             del self._rows[number]
         late = len(batch.late)
         return Outputs(batch, batch.rows - batch.partial - late, first, tuple(finished), late, freed)
+
+    def cancel(self, number: int) -> bool:
+        """A client has gone: its request ends now, with the tokens that it has; one that has ended is left alone.
+
+        Rows of it in flight become late, and its blocks return with the last of them, as after a stop. Whether a batch
+        has told of its admission and nothing of it is in flight, so that whoever went by the batches may forget it.
+        """
+        row = self._rows.get(number)
+        if row is None:
+            self.waiting.take([r for r in self.waiting if r.id == number])
+            self._received.pop(number, None)
+        if row is None or row.finished:
+            return False
+        self._partial.pop(number, None)
+        last = self._end(row, None)
+        if last is not None:
+            self._freed_with.setdefault(last.index, []).append(row)
+            return False
+        self.kv.free(number)
+        del self._rows[number]
+        told = row.request not in self._admitted
+        self._admitted = [r for r in self._admitted if r is not row.request]
+        return told
 
     def quiet_steps(self, stop: int | None) -> int:
         """How many of the next batches are the last one again, one token further, with nothing to tell in any result.
@@ -245,11 +249,11 @@ class Scheduler:
             self.waiting.take((request,))
             self._join(self._admit(request))
 
-    def _admit(self, request: Request) -> _Row:
+    def _admit(self, request: Request) -> Row:
         prompt = self._prompt(request)
         self.kv.allocate(request.id, prompt + 1 if self.grow else self._most(request))
         self._admitted.append(request)
-        row = self._rows[request.id] = _Row(request, prompt, self._received.pop(request.id, 0))
+        row = self._rows[request.id] = Row(request, prompt, self._received.pop(request.id, 0))
         return row
 
     @property
@@ -281,7 +285,7 @@ class Scheduler:
         self.waiting.put_back(back, [self.left(request) for request in back])
         self._preempted += back
 
-    def _join(self, row: _Row) -> None:
+    def _join(self, row: Row) -> None:
         """Add a row to the decode batch from the next one on."""
         remaining = row.request.max_tokens - row.before
         row.joined = self._counter
@@ -294,7 +298,7 @@ class Scheduler:
             room = len(self.kv.table(row.request.id)) * self.kv.block_tokens - row.prompt
             self._grows.setdefault(self._counter + room + 1, []).append(row)
 
-    def _leave(self, row: _Row) -> None:
+    def _leave(self, row: Row) -> None:
         """Take a row out of the decode batches that are still to be scheduled."""
         if self._running.pop(row.request.id, None) is not None:
             row.left = self._counter
@@ -312,7 +316,7 @@ class Scheduler:
     def _build(self, plan: Plan, *, decode: bool) -> Batch:
         members: tuple[Request, ...] = ()
         joined: tuple[Request, ...] = ()
-        ending: list[_Row] = []
+        ending: list[Row] = []
         context = 0
         # first of all, since whatever takes blocks may take those of prompts that nobody uses
         fresh = [(r, self.kv.hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in self._rows]
@@ -334,6 +338,8 @@ class Scheduler:
         for request, cached in fresh:
             self._admit(request).done = cached
         chunks = tuple(self._chunk(request, count, finishing) for request, count in plan.prompts)
+        for chunk in chunks:
+            self.kv.computed(chunk.request, chunk.stop)
         phase = Phase.DECODE if not chunks else Phase.MIXED if decode else Phase.PREFILL
         batch = Batch(
             self._index, phase, len(members) + len(chunks), len(members) + sum(c.tokens for c in chunks), context,
@@ -341,8 +347,6 @@ class Scheduler:
             counter=self._counter if decode else 0, admitted=tuple(self._admitted), preempted=tuple(self._preempted),
             cached=sum(cached for _, cached in fresh), kv_blocks=self.kv.num_blocks - self.kv.num_free,
         )  # fmt: skip
-        for chunk in chunks:
-            self.kv.computed(chunk.request, chunk.stop)
         self._admitted, self._preempted = [], []
         self._index += 1
         self.in_flight.append(batch)
@@ -373,14 +377,22 @@ class Scheduler:
             finishing.append(request)
         return Chunk(request, start, count, row.before)
 
-    def _finish(self, row: _Row, batch: Batch, reason: Reason) -> tuple[Request, int, Reason]:
+    def _finish(self, row: Row, batch: Batch, reason: Reason) -> tuple[Request, int, Reason]:
         """End a request at the token this batch produced; rows of it that are in flight already become late."""
-        row.finished = True
-        self._leave(row)
-        last = batch
-        for later in self.in_flight:
-            if row.joined < later.counter <= row.left:
-                later.late += (row.request.id,)
-                last = later
+        last = self._end(row, batch)
+        assert last is not None
         self._freed_with.setdefault(last.index, []).append(row)
         return row.request, row.before + max(0, batch.counter - row.joined), reason
+
+    def _end(self, row: Row, last: Batch | None) -> Batch | None:
+        """No batch computes a row from now on, those in flight that do do so in vain: the last of them, or ``last``."""
+        row.finished = True
+        self._leave(row)
+        for later in self.in_flight:
+            chunks = [chunk for chunk in later.prompts if chunk.request is row.request]
+            if row.joined < later.counter <= row.left or any(chunk.output for chunk in chunks):
+                later.late += (row.request.id,)
+            elif not chunks:
+                continue
+            last = later
+        return last

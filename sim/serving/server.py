@@ -88,6 +88,14 @@ class Server:
                 self.slots.release(batch.index)
         return outputs
 
+    def cancel(self, request: int) -> None:
+        """The client of a request has gone: it gets no other token, and what it holds returns with its last row.
+
+        A request that has ended, or that nobody knows, is none to cancel.
+        """
+        if self.scheduler.cancel(request) and isinstance(self.slots, RequestSlots):
+            self.slots.release(request)
+
     def quiet_steps(self, stop: int | None) -> int:
         """How many of the next steps are the last one again, one token further, if nothing arrives."""
         return self.scheduler.quiet_steps(stop)

@@ -29,6 +29,7 @@ class Fault:
 SCHEDULER, CACHE, MAP, SERVER = (f"sim.serving.{name}" for name in ("scheduler", "kv_cache", "future_map", "server"))
 STREAM, GRAPH, HOST, DEVICE, EVENTS = (f"sim.machine.{n}" for n in ("stream", "graph_run", "host", "device", "events"))
 LOOPS, BUCKETS, WAITING = "sim.loops", "sim.serving.buckets", "sim.serving.waiting"
+PREFIX = "sim.serving.prefix_cache"
 
 FAULTS = (
     Fault("a request's blocks are never freed", SCHEDULER, "            self.kv.free(number)\n            del self._rows[number]\n", "            del self._rows[number]\n"),
@@ -150,6 +151,17 @@ FAULTS = (
     Fault("the last batch is never processed", LOOPS,
           "            current = batch, (yield from launch(Phase(batch, OVERLAP_PARTS)))\n        if previous is not None:\n            yield from deliver(server, *previous)\n        previous = current\n\n\ndef graphs",
           "            current = batch, (yield from launch(Phase(batch, OVERLAP_PARTS)))\n        if previous is not None and batch is not None:\n            yield from deliver(server, *previous)\n        previous = current if batch is not None else previous\n\n\ndef graphs"),
+    Fault("a request is cancelled and its prompt goes on", SCHEDULER, "        self._partial.pop(number, None)\n        last = self._end(row, None)\n",
+          "        last = self._end(row, None)\n"),
+    Fault("a cancelled request's blocks return while a step computes it", SCHEDULER, "        if last is not None:\n            self._freed_with",
+          "        if last is None:\n            self._freed_with"),
+    Fault("a cancelled request keeps its slot", SERVER, "        if self.scheduler.cancel(request) and isinstance(self.slots, RequestSlots):\n            self.slots.release(request)\n",
+          "        self.scheduler.cancel(request)\n"),
+    Fault("a cancelled request's first token is told", SCHEDULER, "if chunk.output == 1 and chunk.request.id not in batch.late)", "if chunk.output == 1)"),
+    Fault("one request too many loses its blocks", SCHEDULER, "        while self._shortage > 0:\n", "        while self._shortage >= 0:\n"),
+    Fault("a prompt is taken from the cache to its last token", PREFIX, "min(request.context, prompt - 1)", "min(request.context, prompt)"),
+    Fault("blocks that were given away are still found", PREFIX, "            del parent.children[node.key]\n", ""),
+    Fault("blocks that somebody uses are given away", PREFIX, "            if node.users or node.children or node.used != used", "            if node.children or node.used != used"),
 )  # fmt: skip
 """Of the scheduler, the KV cache, the FutureMap, the server, the queue, streams, graphs, events, hosts and loops."""
 

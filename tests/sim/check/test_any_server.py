@@ -15,7 +15,7 @@ from sim.serving.kv_cache import KVCache
 from sim.serving.scheduler import Scheduler
 
 TestAnyServer = AnyServer.TestCase
-TestAnyServer.settings = settings(deadline=None, max_examples=100, stateful_step_count=40)
+TestAnyServer.settings = settings(deadline=None, max_examples=80, stateful_step_count=40)
 
 
 class Forgetful(Scheduler):
