@@ -22,3 +22,11 @@ def require_gpu(who: str) -> None:
     if not torch.cuda.is_available():
         why = "this torch was built without CUDA" if torch.version.cuda is None else "torch finds none with a driver"
         raise ScenarioError([Problem(who, "", f"no NVIDIA GPU, {why}")])
+
+
+def gpu_name(who: str) -> str:
+    """What the GPU that torch uses is called; raises ``ScenarioError`` where there is none."""
+    require_gpu(who)
+    import torch  # noqa: PLC0415  only once it is known to be there
+
+    return str(torch.cuda.get_device_name())

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from gpu.doctor.report import Report
 
+DEFAULT = "nvidia-h200"
+"""Where no shipped profile is of the GPU at hand, and where none is looked at: the one that scenarios default to."""
 EXAMPLES = """\
 examples:
   overlapsim doctor --on cuda
@@ -40,16 +42,16 @@ def doctor(arguments: argparse.Namespace) -> int:
     """Measure, print a verdict a line and how far to trust predictions."""
     from rich.console import Console
 
-    from gpu.doctor.choice import profile_for
+    from gpu.availability import gpu_name
     from gpu.doctor.host import host_lines
-    from gpu.doctor.needs import require_gpu
     from gpu.doctor.report import Report
+    from gpu.own_profile import own_profile
     from scenarios.loader import load_profile
 
     profile = None if arguments.profile is None else load_profile(arguments.profile)
-    gpu = require_gpu() if arguments.on == "cuda" else None
+    gpu = gpu_name("--on cuda") if arguments.on == "cuda" else None
     if profile is None:
-        profile = load_profile(profile_for(gpu))
+        profile = load_profile(own_profile(gpu) or DEFAULT)
     report = Report(arguments.on, profile.name)
     with Console(stderr=True).status("doctor") as status:
 

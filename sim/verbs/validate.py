@@ -192,11 +192,15 @@ def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, 
 
 def _provenance(arguments: argparse.Namespace, suite: Suite, machine: dict[str, Any]) -> dict[str, Any]:
     """What the results file says of itself; warns where the profile is of another machine."""
+    from gpu.own_profile import own_profile
+
     profiles = {c.loaded.profile.name: c.loaded.profile.provenance.gpu for c in suite.configurations}
     measured = machine["gpu"] or machine["cpu"]
+    own = own_profile(machine["gpu"])
+    hint = "" if own is None else f"; of this GPU there is --set hardware.profile={own}"
     for name, gpu in profiles.items():
         if arguments.on != "emulated" and gpu != measured:
-            print(f"overlapsim: predicted with profile {name} of {gpu}, measured on {measured}", file=sys.stderr)
+            print(f"overlapsim: predicted with profile {name} of {gpu}, measured on {measured}{hint}", file=sys.stderr)
     words = [word for text in arguments.set for word in ("--set", text)]
     command = ["overlapsim", "validate", arguments.suite, *words, "--on", arguments.on]
     return {

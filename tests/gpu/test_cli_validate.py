@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,10 @@ import pytest
 from fake_backend import FakeHardware
 
 from gpu.validation import backend
+from scenarios.suite import load_suite
 from sim.cli import main
 from sim.studies.validation.results_file import read_results
+from sim.verbs.validate import _provenance
 
 TIMERS = ["sleep-overlap", "--set", "workload.output_tokens=12"]
 ON = ["--on", "emulated"]
@@ -171,3 +174,17 @@ def test_a_real_model_is_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, caps
     assert len(found["comparisons"]) == 4
     assert found["provenance"]["torch"]
     assert "predicted with profile nvidia-h200 of NVIDIA H200, measured on " in err
+
+
+def test_who_measures_by_another_gpu_s_profile_is_told_and_shown_the_right_one(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    asked = argparse.Namespace(on="cuda", set=[], suite="launch-chain", seed=0, repeats=5)
+    for gpu in ("NVIDIA H100 80GB HBM3", "NVIDIA A100"):
+        _provenance(asked, load_suite("launch-chain"), {"gpu": gpu, "cpu": "any"})
+    h100, a100 = capsys.readouterr().err.splitlines()
+    assert h100 == (
+        "overlapsim: predicted with profile nvidia-h200 of NVIDIA H200, measured on NVIDIA H100 80GB HBM3;"
+        " of this GPU there is --set hardware.profile=nvidia-h100"
+    )
+    assert a100.endswith("measured on NVIDIA A100")

@@ -7,8 +7,8 @@ import json
 
 import pytest
 
-from gpu.doctor.choice import profile_for
 from gpu.doctor.host import WAITS, gil_waits
+from gpu.own_profile import own_profile
 from sim.cli import main
 
 
@@ -33,9 +33,9 @@ def test_the_table_ends_with_what_may_be_trusted_and_why(capsys: pytest.CaptureF
 
 
 def test_a_gpu_is_held_against_its_own_profile() -> None:
-    assert profile_for("NVIDIA H100 80GB HBM3") == "nvidia-h100"
-    assert profile_for("NVIDIA H200") == "nvidia-h200"
-    assert profile_for("NVIDIA GeForce RTX 4090") == profile_for(None) == "nvidia-h200"
+    assert own_profile("NVIDIA H100 80GB HBM3") == "nvidia-h100"
+    assert own_profile("NVIDIA H200") == "nvidia-h200"
+    assert own_profile("NVIDIA GeForce RTX 4090") is own_profile(None) is None
 
 
 def test_every_wait_for_the_gil_is_measured() -> None:
@@ -65,9 +65,9 @@ def test_without_torch_there_is_no_gpu_to_look_at(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = importlib.util.find_spec
-    monkeypatch.setattr("gpu.doctor.needs.find_spec", lambda name: None if name == "torch" else found(name))
+    monkeypatch.setattr("gpu.availability.find_spec", lambda name: None if name == "torch" else found(name))
     assert main(["doctor", "--on", "cuda"]) == 2
-    assert "found no torch, expected the extra 'gpu'" in capsys.readouterr().err
+    assert "--on cuda: torch is not installed; it comes with the extra" in capsys.readouterr().err
 
 
 def test_without_a_gpu_there_is_nothing_to_look_at(
@@ -76,7 +76,7 @@ def test_without_a_gpu_there_is_nothing_to_look_at(
     torch = pytest.importorskip("torch")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert main(["doctor", "--on", "cuda"]) == 2
-    assert "found no GPU that torch can use" in capsys.readouterr().err
+    assert "--on cuda: no NVIDIA GPU" in capsys.readouterr().err
 
 
 @pytest.mark.cuda
