@@ -20,13 +20,14 @@ HostNumbers = dict[str, int]
 class Backend:
     """How a scenario is made ready and how the host's costs are measured again in this process, a few numbers in ns.
 
+    ``measure_host`` is told whether the scenario computes prompts, whose costs are numbers, too, then.
     ``spans`` runs a case once more in a process of its own that profiles; without it, only what the timed runs record
     themselves can be compared span by span.
     """
 
     on: On
     open_session: Callable[[LoadedScenario, On, int], Session]
-    measure_host: Callable[[On], HostNumbers]
+    measure_host: Callable[[On, bool], HostNumbers]
     spans: Callable[[Configuration, Case, int], Timeline | None] | None = None
 
 
@@ -44,10 +45,10 @@ def _profiled(configuration: Configuration, case: Case, seed: int) -> Timeline |
     return profiled_spans(configuration.loaded, words, {case.mode: case.measured})[case.mode].timeline
 
 
-def _measure_host(on: On) -> HostNumbers:
+def _measure_host(on: On, prompts: bool) -> HostNumbers:
     """The engine's host costs; an emulated device sleeps them, and a CPU's launches are its computing."""
     if on != "cuda":
         return {}
-    from gpu.calibration.in_process import measure  # noqa: PLC0415  needs torch
+    from gpu.calibration.in_process import measure, measure_prefill  # noqa: PLC0415  needs torch
 
-    return measure()
+    return measure() | (measure_prefill() if prompts else {})

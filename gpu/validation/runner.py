@@ -16,6 +16,8 @@ import numpy as np
 from gpu.measure import CapturesGraphs
 from gpu.session import Session
 from gpu.validation.backend import Backend, HostNumbers
+from scenarios.loader import LoadedScenario
+from scenarios.scenario import Serving
 from scenarios.suite import Configuration, Suite
 from sim.studies.validation.cases import case_of, is_finished
 from sim.studies.validation.clients import client_metrics
@@ -76,7 +78,7 @@ def measure(
                 if clients := client_metrics(loaded, timeline):
                     measured.clients.setdefault(mode, []).append(clients)
                 progress(f"{configuration.name}: repeat {number} of {repeats}")
-            measured.host_numbers.append(backend.measure_host(backend.on))
+            measured.host_numbers.append(backend.measure_host(backend.on, computes_prompts(loaded)))
         measured.captures = _captures(configuration, session)
     finally:
         gc.unfreeze()
@@ -128,6 +130,11 @@ def measure_suite(
         if path is not None:
             write_results(path, results)
     return Outcome(results, timelines)
+
+
+def computes_prompts(loaded: LoadedScenario) -> bool:
+    """Whether a scenario's requests come with prompts, rather than as a batch that decodes."""
+    return isinstance(loaded.scenario, Serving) and loaded.scenario.workload.batch is None
 
 
 def _captures(configuration: Configuration, session: Session) -> Captures | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import replace
 
-from scenarios.engine import EnginePreset
+from scenarios.engine import EnginePreset, HostCost
 from sim.program.constants import Constants
 
 KERNELS = (
@@ -16,6 +16,8 @@ KERNELS = (
     "rope",
     "kv_write",
     "attention",
+    "attention_prefill",
+    "index",
     "elementwise",
     "resolve",
     "argmax",
@@ -38,11 +40,11 @@ SOURCE = "measured in the process that ran the scenario"
 def with_host_numbers(
     engine: EnginePreset, constants: Constants, numbers: Mapping[str, int]
 ) -> tuple[EnginePreset, Constants]:
-    """A preset and constants whose host times are these: nanoseconds by kind of launch, work, and ``..._per_row``.
+    """A preset and constants whose host times are these: nanoseconds by kind of launch, of work, and ``..._per_row``.
 
     The thinnest launch becomes the bare one, and what another takes beyond it becomes the framework's. What has no
-    number keeps its cost, so do a prompt, its tokens and a request that arrives; a row, which is a token in decode,
-    costs what it was measured to cost with it.
+    number keeps its cost, as ``..._per_prompt`` and ``..._per_token`` do where nothing was measured of prompts; a row,
+    which is a token in decode, costs what it was measured to cost with it.
     """
     launch = min(numbers[kind] for kind in KERNELS if kind in numbers)
     constants = replace(
@@ -53,18 +55,25 @@ def with_host_numbers(
     by_kind |= {kind: by_kind[same] for kind, same in ALIKE.items() if same in numbers}
     by_kind |= {kind: 0 for kind in CALLS if kind in numbers}
     by_kind |= {"stream": numbers["stream"]} if "stream" in numbers else {}
-    work = {
-        name: cost.model_copy(
-            update={
-                "base": numbers[name],
-                "source": SOURCE,
-                **({} if name == "receive" else {"per_row": max(0, numbers[f"{name}_per_row"] - cost.per_token)}),
-            }
-        )
-        for name in WORK
-        if name in numbers
-        for cost in [getattr(engine.host, name)]
-    }
+    work = {name: _work(name, getattr(engine.host, name), numbers) for name in WORK if name in numbers}
     framework = engine.framework.model_copy(update={"by_kind": by_kind, "source": SOURCE})
     host = engine.host.model_copy(update=work)
     return engine.model_copy(update={"framework": framework, "host": host}), constants
+
+
+def _work(name: str, cost: HostCost, numbers: Mapping[str, int]) -> HostCost:
+    """One part of the scheduler's work as measured; the rows of ``receive`` are the requests that have come."""
+    per_token = numbers.get(f"{name}_per_token", cost.per_token)
+    if name == "receive":
+        per_row = numbers.get("receive_per_request", cost.per_row)
+    else:
+        per_row = max(0, numbers[f"{name}_per_row"] - per_token)
+    return cost.model_copy(
+        update={
+            "base": numbers[name],
+            "per_row": per_row,
+            "per_token": per_token,
+            "per_prompt": numbers.get(f"{name}_per_prompt", cost.per_prompt),
+            "source": SOURCE,
+        }
+    )

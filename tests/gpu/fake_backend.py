@@ -28,6 +28,7 @@ class FakeHardware:
     runs: list[tuple[str, str]] = field(default_factory=list)
     sessions: int = 0
     host_measurements: int = 0
+    asked_of_prompts: list[bool] = field(default_factory=list)
 
     def backend(self) -> Backend:
         return Backend("emulated", self.open, self.measure_host)
@@ -37,8 +38,9 @@ class FakeHardware:
         self.sessions += 1
         return FakeSession(self, loaded)
 
-    def measure_host(self, on: On) -> dict[str, int]:
+    def measure_host(self, on: On, prompts: bool) -> dict[str, int]:
         assert on == "emulated"
+        self.asked_of_prompts.append(prompts)
         self.host_measurements += 1
         return dict(self.host_numbers[(self.host_measurements - 1) % len(self.host_numbers)])
 

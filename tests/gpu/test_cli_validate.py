@@ -164,7 +164,7 @@ def test_a_machine_without_a_gpu_is_told(monkeypatch: pytest.MonkeyPatch, capsys
 
 def test_a_real_model_is_measured_on_a_cpu(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
-    monkeypatch.setattr(backend, "_measure_host", lambda _: {})
+    monkeypatch.setattr(backend, "_measure_host", lambda *_: {})
     tiny = ["model=tiny", "workload.batch=2", "workload.context=8", "workload.output_tokens=10"]
     sets = [word for text in tiny for word in ("--set", text)]
     assert validate("decode-qwen3-0.6b", *sets, "--on", "cpu", "--json") == 0

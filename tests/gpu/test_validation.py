@@ -69,6 +69,13 @@ def test_host_numbers_are_medians_over_the_repeats_and_drift_over_the_configurat
     assert run(suite, FakeHardware()).results.provenance == {"gpu": "fake", "host_drift": {}}
 
 
+def test_what_prompts_cost_the_host_is_measured_where_prompts_are_computed(suite: Suite) -> None:
+    batches, clients = FakeHardware(), FakeHardware()
+    run(suite, batches)
+    run(load_suite("open-qwen3-0.6b", ["workload.requests=2", "model=tiny", "engine.modes=serial-graph"]), clients)
+    assert (set(batches.asked_of_prompts), set(clients.asked_of_prompts)) == ({False}, {True})
+
+
 def test_an_interrupted_run_keeps_what_was_finished_and_goes_on_where_it_stopped(suite: Suite, tmp_path: Path) -> None:
     path = tmp_path / "results.json"
     whole = run(suite, FakeHardware()).results
@@ -141,4 +148,4 @@ def test_an_open_loop_is_measured_by_what_its_clients_see() -> None:
     for metric in case.clients.values():
         assert metric.measured == (metric.predicted,) * 5
     text = "".join(sentences(Summary.of(suite.title, ResultsFile(provenance={}, cases=(case,)))))
-    assert "clients, shipped profile: 6 of 6 metrics within their limits" in text
+    assert "clients, shipped profile: 8 of 8 metrics within their limits" in text

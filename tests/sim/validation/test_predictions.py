@@ -73,6 +73,22 @@ def test_host_numbers_price_programs_too() -> None:
     assert found.predicted_ns == case_of(chain, "eager", [1], {}).predicted_ns
 
 
+def test_numbers_of_prompts_price_prompts_and_what_has_none_keeps_its_price() -> None:
+    run = ServingRun.of(load_scenario("open-qwen3-0.6b"))
+    host, plain = run.engine.host, {"gemm": 9_000, "schedule": 5_000, "schedule_per_row": 40, "receive": 2_000}
+    prompts = {"attention_prefill": 90_000, "schedule_per_prompt": 70_000, "schedule_per_token": 30}
+    prompts |= {"receive_per_request": 11_000}
+    without, found = run.with_host_numbers(plain), run.with_host_numbers(plain | prompts)
+    assert without.engine.framework.by_kind["attention_prefill"] == run.engine.framework.by_kind["attention_prefill"]
+    assert found.engine.framework.by_kind["attention_prefill"] == 90_000 - 9_000  # the thinnest launch is the bare one
+    assert (without.engine.host.schedule.per_prompt, without.engine.host.receive.per_row) == (
+        host.schedule.per_prompt, host.receive.per_row,
+    )  # fmt: skip
+    schedule = found.engine.host.schedule
+    assert (schedule.base, schedule.per_row, schedule.per_token, schedule.per_prompt) == (5_000, 10, 30, 70_000)
+    assert found.engine.host.receive.per_row == 11_000
+
+
 QWEN = "decode-qwen3-0.6b"
 SAME = [
     ("title", ("title=Another",)),
