@@ -235,22 +235,21 @@ class HostThread:
         phase, framing, frame = self._phase, self._framing, self._frame
         if phase is None or framing is None or frame is None:
             return
-        stretch = None
+        known = None
         if not self._spans.kept:
             batch = phase.batch
-            items = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated)
-            if items is not None:
-                prices = framing.prices(phase)
-                stretch = self._repeats.stretch(items, frame, self._plan, prices)
-        if repeated is not None and (stretch is None or stretch.trains):
+            prices = framing.prices(phase)
+            known = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated, self._plan, prices)
+        if repeated is not None and (known is None or known[1].trains):
             if self._pause:
                 self._pause -= 1
             elif (tried := self._jump(steady, repeated)) is not None:
                 self._vain = self._pause = 0 if tried else min(2 * self._vain or 1, LONGEST_PAUSE)
                 if tried:
                     return
-        if stretch is None or items is None:
+        if known is None:
             return
+        items, stretch = known
         steps = steady.quiet_steps(self._source.next_stop())
         if not steps:
             return

@@ -11,28 +11,32 @@ from sim.fast.quiet import Stretch, stretch
 from sim.program.frame import Frame
 from sim.program.lowering import Prices
 
+State = tuple[Frame, int, int]
+"""The newest batch's frame and rows, and how many steps are in flight."""
+Known = tuple[list[Item], Stretch]
+"""What an iteration does, and code for many like it."""
+
 
 class Repeats:
     """What a loop was seen to do twice, by the state that it was in when it began.
 
-    A state is the newest batch's frame and rows, and how many steps are in flight. A loop that keeps no more than that
-    from one iteration to the next does the same again.
+    A loop that keeps no more than that from one iteration to the next does the same again.
     """
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._known: dict[Hashable, list[Item]] = {}
-        self._state: Hashable = None
+        self._known: dict[State, Known] = {}
+        self._state: State | None = None
         self._stretches: dict[Hashable, Stretch] = {}
 
-    def seen(self, state: Hashable, repeated: list[Item] | None) -> list[Item] | None:
+    def seen(self, state: State, repeated: list[Item] | None, plan: Plan, prices: Prices) -> Known | None:
         """What the next iteration does from this state, as far as is known; ``repeated`` is what the last two did."""
-        if repeated is not None and state == self._state:
-            self._known[state] = repeated
+        if repeated is not None and state == self._state and state not in self._known:
+            self._known[state] = repeated, self._stretch(repeated, state[0], plan, prices)
         self._state = state
         return self._known.get(state)
 
-    def stretch(self, items: list[Item], frame: Frame, plan: Plan, prices: Prices) -> Stretch:
+    def _stretch(self, items: list[Item], frame: Frame, plan: Plan, prices: Prices) -> Stretch:
         """Code for such iterations, the same for all numbers of rows."""
         key = frame, tuple(item._replace(ns=0) if isinstance(item, Worked) else item for item in items)
         found = self._stretches.get(key)

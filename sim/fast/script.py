@@ -12,7 +12,6 @@ from typing import Any
 
 from sim.fast.launch_queue import NEVER
 from sim.fast.refusal import OutsideError
-from sim.fast.segments import Filled
 
 PRICES = ("ns[", "rest[", "work[")
 """How the names of durations begin."""
@@ -27,7 +26,7 @@ class Script:
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.before: list[str] = []
-        self.objects: dict[str, Any] = {"partial": partial, "Filled": Filled}
+        self.objects: dict[str, Any] = {"partial": partial}
         self._names: dict[int, str] = {}
         self._known: dict[object, Time] = {}
         self._constants: dict[str, str] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -19,6 +19,9 @@ from sim.program.calls import Call
 from sim.program.constants import Constants
 from sim.program.ops import STEP, Copy, Kernel
 from sim.timeline.spans import Column, Kind
+
+REMEMBERED = 8192
+"""Steps whose paces a train keeps."""
 
 
 class Filled:
@@ -188,6 +191,7 @@ class Train:
     at: Column
     names: Column
     calls: tuple[Call, ...]
+    paces: dict[tuple[int, ...], Pace] = field(default_factory=dict, repr=False)
 
     @cached_property
     def costs(self) -> Column:
@@ -204,6 +208,16 @@ class Train:
         """What all calls take; a column where calls take columns."""
         counts = Counter(map(id, self.calls))
         return sum(count * next(c.ns for c in self.calls if id(c) == number) for number, count in counts.items())
+
+    def paced(self, ns: Sequence[int], constants: Constants) -> Pace:
+        """The pace of a step whose operations take this long: prompts of one length are met again."""
+        key = tuple(ns)
+        pace = self.paces.get(key)
+        if pace is None:
+            if len(self.paces) >= REMEMBERED:
+                self.paces.clear()
+            pace = self.paces[key] = Filled(ns).pace(self, constants)
+        return pace
 
     def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
         """Launch them, in blocks of the launch queue's depth if it can fill."""

@@ -89,7 +89,7 @@ class _Prices(Filled):
 
     def pace(self, train: Train, constants: Constants) -> Pace:
         script = self._script
-        pace = script.named(f"Filled(ns).pace({script.keep(train)}, {script.keep(constants)})")
+        pace = script.named(f"{script.keep(train)}.paced(ns, {script.keep(constants)})")
         fields: Any = [Time(script, (f"{pace}.{field}",)) for field in ("first", "slack", "before", "last")]
         return Pace(len(train.at), *fields, pace, pace)  # type: ignore[call-arg]
 

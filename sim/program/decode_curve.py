@@ -65,7 +65,11 @@ class DecodeCurve:
         mean = context / self._rows
         piece = self._piece
         if piece is None or not piece[0] < mean <= piece[1]:
-            return max(1, round(self._at(context) * self._scale))
+            line = self._line
+            piece = None if line is None or line.batch != self._rows else line.straight(mean)
+            if piece is None:
+                return max(1, round(self._at(context) * self._scale))
+            self._piece = piece
         _, _, x0, y0, rise, run, x1, y1, rises, runs = piece
         found = y0 + rise * (mean - x0) / run
         if self._part:
@@ -79,7 +83,6 @@ class DecodeCurve:
         mean = context / self._rows
         near = min(max(mean, grid.first), grid.last)
         if near == mean and line.batch == self._rows:
-            self._piece = line.straight(near)
             return line.at(near)
         edge = self._roofline.ns(*self._work(line.batch, round(line.batch * near)))
         return self._roofline.ns(*self._work(self._rows, context)) * (line.at(near) / edge)

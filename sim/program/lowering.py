@@ -182,6 +182,7 @@ class TransformerLowering:
         entering = engine.framework.by_kind.get("stream", 0)
         self._frames: dict[object, Frame] = {}
         self._decodes: dict[object, DecodePrices] = {}
+        self._prompts: dict[object, tuple[Frame, list[int]]] = {}
         self._moved: dict[tuple[int, int], dict[int, list[int]]] = {}
         self._by_rows: dict[object, tuple[tuple[Kernel, ...], tuple[Kernel, ...], tuple[Op, ...]]] = {}
         self._enter_stream = [Think(entering, ENTER_STREAM)] if entering else []
@@ -192,10 +193,17 @@ class TransformerLowering:
 
     def framed(self, phase: Phase) -> tuple[Frame, list[int]]:
         """The same as a frame, which is one object for all steps that it is common to, and what they take."""
-        if phase.batch.prompts:
-            return self._framed(phase, self._sized(phase))
+        batch = phase.batch
+        if batch.prompts:
+            if len(batch.prompts) > 1 or batch.decode_rows or batch.prompts[0].start:
+                return self._framed(phase, self._sized(phase))
+            key = phase.parts, batch.pieces, batch.tokens
+            known = self._prompts.get(key)
+            if known is None:
+                known = self._prompts[key] = self._framed(phase, self._sized(phase))
+            return known
         prices = self._decoded(phase)
-        return prices.frame, prices.at(phase.batch.decode_context)
+        return prices.frame, prices.at(batch.decode_context)
 
     def prices(self, phase: Phase) -> Prices:
         """What the operations of a decode phase take by the tokens that its rows attend to."""
