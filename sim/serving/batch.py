@@ -72,6 +72,20 @@ class Batch:
     slots: Sequence[int] | None = None
     sources: tuple[range, ...] = ()
 
+    def add(self, chunks: Sequence[Chunk]) -> None:
+        """Put prompts behind the decode rows, while the batch is built."""
+        self.phase = Phase.MIXED if self.rows else Phase.PREFILL
+        self.rows += len(chunks)
+        self.tokens += sum([chunk.tokens for chunk in chunks])
+        self.members = (*self.members, *[chunk.request for chunk in chunks])
+        self.prompts = tuple(chunks)
+
+    @property
+    def first(self) -> tuple[Request, ...]:
+        """Requests that get their first token for their prompt."""
+        late = self.late
+        return tuple([chunk.request for chunk in self.prompts if chunk.output == 1 and chunk.request.id not in late])
+
     @property
     def decode_rows(self) -> int:
         """Rows that compute one token after those they have."""

@@ -87,7 +87,9 @@ class KVCache:
             raise ValueError(f"request {request} already holds blocks")
         if fresh > self.num_blocks - self._untouched:
             raise ValueError(f"request {request} needs {count} blocks, {self.num_free} are free")
-        table += [self._returned.pop() for _ in range(reused)]
+        if reused:
+            table += self._returned[: -reused - 1 : -1]
+            del self._returned[-reused:]
         table += range(self._untouched, self._untouched + fresh)
         self._untouched += fresh
         self._tables[request] = table

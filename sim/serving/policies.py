@@ -39,6 +39,10 @@ class Plan:
     decode: bool = True
 
 
+DECODE = Plan()
+"""Nobody's prompt: those who run decode."""
+
+
 class Queues(Protocol):
     """Who is there, as a policy sees it."""
 

@@ -1,8 +1,9 @@
-"""A request that holds KV blocks, as its scheduler keeps it."""
+"""A request that holds KV blocks, and when something is due for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from heapq import heappop, heappush
 
 from sim.serving.request import Request
 
@@ -25,3 +26,38 @@ class Row:
     joined: int = 0
     left: int = 0
     finished: bool = False
+
+
+class Calendar:
+    """Rows by the number of the decode batch in which something is due for them."""
+
+    __slots__ = ("_numbers", "_rows")
+
+    def __init__(self) -> None:
+        self._rows: dict[int, list[Row]] = {}
+        self._numbers: list[int] = []
+
+    def add(self, number: int, row: Row) -> None:
+        """Something is due for a row in this batch."""
+        rows = self._rows.get(number)
+        if rows is None:
+            self._rows[number] = [row]
+            heappush(self._numbers, number)
+        else:
+            rows.append(row)
+
+    def at(self, number: int) -> list[Row]:
+        """Whom something is due for in this batch."""
+        return self._rows.get(number, [])
+
+    def pop(self, number: int) -> list[Row]:
+        """The same; they are forgotten."""
+        return self._rows.pop(number, [])
+
+    @property
+    def first(self) -> int | None:
+        """The number of the first batch in which something is due."""
+        numbers = self._numbers
+        while numbers and numbers[0] not in self._rows:
+            heappop(numbers)
+        return numbers[0] if numbers else None

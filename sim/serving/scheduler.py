@@ -13,9 +13,9 @@ from math import ceil
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
 from sim.serving.kv_cache import KVCache
-from sim.serving.policies import Budget, Plan, Policy, PolicyError, admitted, prefill_first
+from sim.serving.policies import DECODE, Budget, Plan, Policy, PolicyError, admitted, prefill_first
 from sim.serving.request import Reason, Request
-from sim.serving.row import Row
+from sim.serving.row import Calendar, Row
 from sim.serving.waiting import ArrivalOrder, Waiting
 
 
@@ -69,11 +69,12 @@ class Scheduler:
         self._rows: dict[int, Row] = {}
         self._partial: dict[int, Row] = {}
         self._running: dict[int, Row] = {}
+        self._decoding: dict[int, Request] = {}
         self._members: tuple[Request, ...] | None = None
         self._admitted: list[Request] = []
         self._joined: list[Row] = []
-        self._ends: dict[int, list[Row]] = {}
-        self._grows: dict[int, list[Row]] = {}
+        self._ends = Calendar()
+        self._grows = Calendar()
         self._received: dict[int, int] = {}
         self._preempted: list[Request] = []
         self._counter = 0
@@ -141,17 +142,17 @@ class Scheduler:
         Without ``admit`` prompts go on waiting: the rows that run decode once more. Raises ``PolicyError`` for a plan
         that breaks its budget or leaves everybody waiting for nothing.
         """
-        plan = Plan()
+        plan = DECODE
         if admit:
             self._admit_computed()
             if self.waiting or self._partial:
                 plan = self.policy(self, self._budget)
         decode = plan.decode and bool(self._running)
-        if decode and self._shortage > 0:
+        if decode and self.grow and self._growth > self.kv.num_free:
             if self.in_flight:
                 return None
             self._preempt()
-            plan = self.policy(self, replace(self._budget, rows=0, blocks=0)) if self._partial else Plan()
+            plan = self.policy(self, replace(self._budget, rows=0, blocks=0)) if self._partial else DECODE
             decode = plan.decode and bool(self._running)
         if plan.prompts:
             self.waiting.take(admitted(plan, self, self._budget, len(self._running) if decode else 0))
@@ -175,16 +176,15 @@ class Scheduler:
             row = self._rows[request.id]
             if not row.finished:
                 finished.append(self._finish(row, batch, Reason.LENGTH))
-        first = (
-            *(chunk.request for chunk in batch.prompts if chunk.output == 1 and chunk.request.id not in batch.late),
-            *(r for r in batch.joined if not self._rows[r.id].before and r.id not in batch.late),
-        )
-        freed = tuple(row.request.id for row in self._freed_with.pop(batch.index, ()))
+        first, partial = (batch.first, batch.partial) if batch.prompts else ((), 0)
+        if batch.joined:
+            first += tuple([r for r in batch.joined if not self._rows[r.id].before and r.id not in batch.late])
+        freed = tuple([row.request.id for row in self._freed_with.pop(batch.index, ())])
         for number in freed:
             self.kv.free(number)
             del self._rows[number]
         late = len(batch.late)
-        return Outputs(batch, batch.rows - batch.partial - late, first, tuple(finished), late, freed)
+        return Outputs(batch, batch.rows - partial - late, first, tuple(finished), late, freed)
 
     def cancel(self, number: int) -> bool:
         """A client has gone: its request ends now, with the tokens that it has; one that has ended is left alone.
@@ -219,14 +219,13 @@ class Scheduler:
         if self.waiting or self._partial or self._joined or self._freed_with or members is None:
             return 0
         used = self.kv.num_blocks - self.kv.num_free
-        if any(
-            b.members is not members or b.finishing or b.joined or b.late or b.kv_blocks != used for b in self.in_flight
-        ):
-            return 0
+        for b in self.in_flight:
+            if b.members is not members or b.finishing or b.joined or b.late or b.kv_blocks != used:
+                return 0
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
-        quiet = min(self._ends, default=0) - self._counter - 1
-        if self._grows:
-            quiet = min(quiet, min(self._grows) - self._counter - 1)
+        quiet = (self._ends.first or 0) - self._counter - 1
+        if (grows := self._grows.first) is not None:
+            quiet = min(quiet, grows - self._counter - 1)
         return max(0, quiet if stop is None else min(quiet, stop - oldest))
 
     def advance(self, steps: int) -> None:
@@ -257,20 +256,15 @@ class Scheduler:
         return row
 
     @property
-    def _shortage(self) -> int:
-        """Blocks that the next decode batch needs beyond those that are free."""
-        return self._growth - self.kv.num_free
-
-    @property
     def _growth(self) -> int:
         """Blocks that the rows of the next decode batch fill."""
         running = self._running
-        return sum(running.get(row.request.id) is row for row in self._grows.get(self._counter + 1, ()))
+        return sum(running.get(row.request.id) is row for row in self._grows.at(self._counter + 1))
 
     def _preempt(self) -> None:
         """Take the blocks of those admitted last until there are enough for the others; nothing is in flight."""
         back: list[Request] = []
-        while self._shortage > 0:
+        while self._growth > self.kv.num_free:
             row = next(reversed(self._rows.values()))
             request = row.request
             running = request.id in self._running
@@ -289,18 +283,21 @@ class Scheduler:
         """Add a row to the decode batch from the next one on."""
         remaining = row.request.max_tokens - row.before
         row.joined = self._counter
-        self._running[row.request.id] = row
+        request = row.request
+        self._running[request.id] = row
+        self._decoding[request.id] = request
         self._joined.append(row)
         self._members = None
         self._context += row.prompt + 1
-        self._ends.setdefault(self._counter + remaining, []).append(row)
+        self._ends.add(self._counter + remaining, row)
         if self.grow:
             room = len(self.kv.table(row.request.id)) * self.kv.block_tokens - row.prompt
-            self._grows.setdefault(self._counter + room + 1, []).append(row)
+            self._grows.add(self._counter + room + 1, row)
 
     def _leave(self, row: Row) -> None:
         """Take a row out of the decode batches that are still to be scheduled."""
         if self._running.pop(row.request.id, None) is not None:
+            del self._decoding[row.request.id]
             row.left = self._counter
             self._members = None
             self._context -= row.prompt + 1 + self._counter - row.joined
@@ -323,13 +320,15 @@ class Scheduler:
         if decode:
             self._counter += 1
             if self._members is None:
-                self._members = tuple(row.request for row in self._running.values())
+                self._members = tuple(self._decoding.values())
             members, context = self._members, self._context
-            self._extend()
-            ending = [row for row in self._ends.pop(self._counter, ()) if not row.finished]
-            # a row can stop between its prefill and its first decode batch
-            joined = tuple(row.request for row in self._joined if not row.finished)
-            self._joined = []
+            if self.grow:
+                self._extend()
+            ending = [row for row in self._ends.pop(self._counter) if not row.finished]
+            if self._joined:
+                # a row can stop between its prefill and its first decode batch
+                joined = tuple([row.request for row in self._joined if not row.finished])
+                self._joined = []
             self._context += len(members)
             if self.foresee_length:
                 for row in ending:
@@ -337,16 +336,17 @@ class Scheduler:
         finishing = [row.request for row in ending]
         for request, cached in fresh:
             self._admit(request).done = cached
-        chunks = tuple(self._chunk(request, count, finishing) for request, count in plan.prompts)
-        for chunk in chunks:
-            self.kv.computed(chunk.request, chunk.stop)
-        phase = Phase.DECODE if not chunks else Phase.MIXED if decode else Phase.PREFILL
         batch = Batch(
-            self._index, phase, len(members) + len(chunks), len(members) + sum(c.tokens for c in chunks), context,
-            (*members, *(c.request for c in chunks)) if chunks else members, joined, tuple(finishing), chunks,
+            self._index, Phase.DECODE, len(members), len(members), context, members, joined,
             counter=self._counter if decode else 0, admitted=tuple(self._admitted), preempted=tuple(self._preempted),
-            cached=sum(cached for _, cached in fresh), kv_blocks=self.kv.num_blocks - self.kv.num_free,
         )  # fmt: skip
+        if plan.prompts:
+            batch.add([self._chunk(request, count, finishing) for request, count in plan.prompts])
+            batch.cached = sum([cached for _, cached in fresh])
+            for chunk in batch.prompts:
+                self.kv.computed(chunk.request, chunk.stop)
+        batch.finishing = tuple(finishing)
+        batch.kv_blocks = self.kv.num_blocks - self.kv.num_free
         self._admitted, self._preempted = [], []
         self._index += 1
         self.in_flight.append(batch)
@@ -354,11 +354,10 @@ class Scheduler:
 
     def _extend(self) -> None:
         """Hand blocks to the rows that have filled theirs."""
-        growing = [r for r in self._grows.pop(self._counter, ()) if self._running.get(r.request.id) is r]
-        for row in growing:
-            self.kv.grow(row.request.id)
-        if growing:
-            self._grows.setdefault(self._counter + self.kv.block_tokens, []).extend(growing)
+        for row in self._grows.pop(self._counter):
+            if self._running.get(row.request.id) is row:
+                self.kv.grow(row.request.id)
+                self._grows.add(self._counter + self.kv.block_tokens, row)
 
     def _chunk(self, request: Request, count: int, finishing: list[Request]) -> Chunk:
         """Compute so many tokens more of a prompt; at its end the row joins those who decode."""

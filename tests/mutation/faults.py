@@ -28,11 +28,11 @@ class Fault:
 
 SCHEDULER, CACHE, MAP, SERVER = (f"sim.serving.{name}" for name in ("scheduler", "kv_cache", "future_map", "server"))
 STREAM, GRAPH, HOST, DEVICE, EVENTS = (f"sim.machine.{n}" for n in ("stream", "graph_run", "host", "device", "events"))
-LOOPS, BUCKETS, WAITING = "sim.loops", "sim.serving.buckets", "sim.serving.waiting"
+LOOPS, BUCKETS, WAITING, BATCH = "sim.loops", "sim.serving.buckets", "sim.serving.waiting", "sim.serving.batch"
 PREFIX = "sim.serving.prefix_cache"
 
 FAULTS = (
-    Fault("a request's blocks are never freed", SCHEDULER, "            self.kv.free(number)\n            del self._rows[number]\n", "            del self._rows[number]\n"),
+    Fault("a request's blocks are never freed", SCHEDULER, "                self.kv.free(number)\n", ""),
     Fault("a stop is processed twice", SCHEDULER,
           "            row = self._rows[number]\n            if not row.finished:\n",
           "            row = self._rows[number]\n            if row.request.id >= 0:\n"),
@@ -41,8 +41,8 @@ FAULTS = (
     Fault("blocks are freed before the late row is processed", SCHEDULER, "            last = later\n", ""),
     Fault("late rows are not told", SCHEDULER, "                later.late += (row.request.id,)\n", "                pass\n"),
     Fault("an end by length is seen one step late", SCHEDULER,
-          "        self._ends.setdefault(self._counter + remaining, []).append(row)",
-          "        self._ends.setdefault(self._counter + remaining + 1, []).append(row)"),
+          "        self._ends.add(self._counter + remaining, row)",
+          "        self._ends.add(self._counter + remaining + 1, row)"),
     Fault("the attended tokens do not grow", SCHEDULER, "            self._context += len(members)\n", ""),
     Fault("a row that leaves takes a token too few along", SCHEDULER,
           "            self._context -= row.prompt + 1 + self._counter - row.joined",
@@ -66,16 +66,16 @@ FAULTS = (
           "            if self.in_flight:\n                return None\n            self._preempt()\n",
           "            self._preempt()\n"),
     Fault("a block comes one token late", SCHEDULER,
-          "            self._grows.setdefault(self._counter + room + 1, []).append(row)",
-          "            self._grows.setdefault(self._counter + room + 2, []).append(row)"),
+          "            self._grows.add(self._counter + room + 1, row)",
+          "            self._grows.add(self._counter + room + 2, row)"),
     Fault("preempted requests come back in reverse", SCHEDULER, "        back.reverse()\n", ""),
     Fault("steps are numbered from 1 at times", SCHEDULER, "        self._index += 1\n",
           "        self._index += 1 + (self._index == 3)\n"),
     Fault("a request of one token decodes once more", SCHEDULER, "        if request.max_tokens > row.before:\n",
           "        if request.max_tokens >= row.before:\n"),
-    Fault("the first token is told with the second", SCHEDULER,
-          "            *(chunk.request for chunk in batch.prompts if chunk.output == 1 and chunk.request.id not in batch.late),",
-          "            *(chunk.request for chunk in batch.prompts if chunk.output == 2),"),
+    Fault("the first token is told with the second", BATCH,
+          "[chunk.request for chunk in self.prompts if chunk.output == 1 and",
+          "[chunk.request for chunk in self.prompts if chunk.output == 2 and"),
     Fault("a block is handed out twice", CACHE, "        self._untouched += fresh\n", ""),
     Fault("returned blocks are lost", CACHE, "        self._returned.extend(reversed(self._tables.pop(request)))",
           "        self._tables.pop(request)"),
@@ -157,8 +157,8 @@ FAULTS = (
           "        if last is None:\n            self._freed_with"),
     Fault("a cancelled request keeps its slot", SERVER, "        if self.scheduler.cancel(request) and isinstance(self.slots, RequestSlots):\n            self.slots.release(request)\n",
           "        self.scheduler.cancel(request)\n"),
-    Fault("a cancelled request's first token is told", SCHEDULER, "if chunk.output == 1 and chunk.request.id not in batch.late)", "if chunk.output == 1)"),
-    Fault("one request too many loses its blocks", SCHEDULER, "        while self._shortage > 0:\n", "        while self._shortage >= 0:\n"),
+    Fault("a cancelled request's first token is told", BATCH, "if chunk.output == 1 and chunk.request.id not in late]", "if chunk.output == 1]"),
+    Fault("one request too many loses its blocks", SCHEDULER, "        while self._growth > self.kv.num_free:\n", "        while self._growth >= self.kv.num_free:\n"),
     Fault("a prompt is taken from the cache to its last token", PREFIX, "min(request.context, prompt - 1)", "min(request.context, prompt)"),
     Fault("blocks that were given away are still found", PREFIX, "            del parent.children[node.key]\n", ""),
     Fault("blocks that somebody uses are given away", PREFIX, "            if node.users or node.children or node.used != used", "            if node.children or node.used != used"),
