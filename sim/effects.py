@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeVar
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar
 
 from sim.program.ops import Op
 from sim.serving.batch import Batch, Outputs, StepResult
@@ -52,8 +52,7 @@ class Step:
     mark: Any = None
 
 
-@dataclass(frozen=True, slots=True)
-class Arrivals:
+class Arrivals(NamedTuple):
     """Requests that have reached the server by ``now`` (ns); ``closed`` when no more will come."""
 
     now: int
@@ -74,8 +73,7 @@ class Steady(Protocol):
         """Be where so many such iterations lead; batches in flight become those of that iteration."""
 
 
-@dataclass(frozen=True, slots=True)
-class Receive:
+class Receive(NamedTuple):
     """Fetch what has arrived; with ``block``, idle until something arrives or no more will.
 
     A loop that hands over ``steady`` says that it keeps nothing from one iteration to the next but batches and steps
@@ -86,8 +84,7 @@ class Receive:
     steady: Steady | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Host:
+class Host(NamedTuple):
     """Run ``work`` on the host and return its result.
 
     A virtual machine runs it at the start and charges the preset's cost of ``name`` for the size of ``batch``, or,
@@ -99,46 +96,40 @@ class Host:
     batch: Batch | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Launch:
+class Launch(NamedTuple):
     """Enqueue work; returns a ``Step`` when the last API call returns, which a full launch queue can delay."""
 
     work: Phase | Sequence[Op]
     stream: str = "forward"
 
 
-@dataclass(frozen=True, slots=True)
-class Wait:
+class Wait(NamedTuple):
     """Block until a step's results, a recorded event or the whole device (``DEVICE``) is ready."""
 
     on: Step | Hashable
     how: How = "spin"
 
 
-@dataclass(frozen=True, slots=True)
-class Ready:
+class Ready(NamedTuple):
     """Whether a step's results or a recorded event are there; never blocks."""
 
     on: Step | Hashable
 
 
-@dataclass(frozen=True, slots=True)
-class Put:
+class Put(NamedTuple):
     """Hand ``item`` to another host thread; never blocks."""
 
     queue: str
     item: Any
 
 
-@dataclass(frozen=True, slots=True)
-class Get:
+class Get(NamedTuple):
     """Take the oldest item of a queue, blocking while it is empty."""
 
     queue: str
 
 
-@dataclass(frozen=True, slots=True)
-class Emit:
+class Emit(NamedTuple):
     """Tokens reach the clients: the machine stamps them, and clients in a closed loop react."""
 
     outputs: Outputs

@@ -59,14 +59,14 @@ class DecodeCurve:
         # a straight piece of the line, where a context that follows another is likely to lie
         self._piece: Straight | None = None
         self._part, self._whole = (0, 1) if self._line is None else self._line.share
+        self._other = None if self._line is None or self._line.batch == rows else self._line.batch
 
     def ns(self, context: int) -> int:
         """Nanoseconds over so many tokens."""
         mean = context / self._rows
-        piece = self._piece
+        piece, line = self._piece, self._line
         if piece is None or not piece[0] < mean <= piece[1]:
-            line = self._line
-            piece = None if line is None or line.batch != self._rows else line.straight(mean)
+            piece = None if line is None else line.straight(mean)
             if piece is None:
                 return max(1, round(self._at(context) * self._scale))
             self._piece = piece
@@ -74,6 +74,9 @@ class DecodeCurve:
         found = y0 + rise * (mean - x0) / run
         if self._part:
             found += (y1 + rises * (mean - x1) / runs - found) * self._part / self._whole
+        if self._other is not None:
+            edge = self._roofline.ns(*self._work(self._other, round(self._other * mean)))
+            found = self._roofline.ns(*self._work(self._rows, context)) * (found / edge)
         return max(1, round(found * self._scale))
 
     def _at(self, context: int) -> float:

@@ -77,6 +77,10 @@ class Transformer:
         self.durations = durations
         self.grain = grain
         self.tile = tile
+        # of decode attention: of each token that is attended to, and what a row's query and result move
+        self._decode_flops = 4 * shape.q_size
+        self._decode_bytes = 2 * shape.kv_size * shape.dtype_bytes
+        self._query_bytes = 2 * shape.q_size * shape.dtype_bytes
         self._fixed: dict[tuple[int, int, bool], tuple[tuple[Kernel, ...], ...]] = {}
 
     def forward(self, work: Work) -> Pass:
@@ -192,9 +196,7 @@ class Transformer:
 
     def _decode_work(self, rows: int, context: int) -> tuple[int, int]:
         """Operations and bytes of one query a row over this many tokens in all."""
-        shape = self.shape
-        moved = 2 * context * shape.kv_size + 2 * rows * shape.q_size
-        return 4 * context * shape.q_size, moved * shape.dtype_bytes
+        return self._decode_flops * context, self._decode_bytes * context + self._query_bytes * rows
 
     def _rope(self, tokens: int) -> Kernel:
         width = self.shape.q_size + self.shape.kv_size

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 from sim.serving.request import Reason, Request
 
@@ -17,8 +18,7 @@ class Phase(Enum):
     MIXED = "mixed"
 
 
-@dataclass(frozen=True, slots=True)
-class Chunk:
+class Chunk(NamedTuple):
     """A piece of a prompt: ``tokens`` of it from ``start`` on, which attend to all that lies before them.
 
     ``output`` is the number, counted from 1, of the token that the request gets for it: 0 when its prompt does not end
@@ -102,8 +102,7 @@ class Batch:
         return 0 if self.bucket is None else self.bucket - self.rows
 
 
-@dataclass(frozen=True, slots=True)
-class StepResult:
+class StepResult(NamedTuple):
     """What a wait returns: when (ns), the sampled tokens where there are real ones, and who stopped."""
 
     time: int
@@ -111,8 +110,7 @@ class StepResult:
     tokens: tuple[int, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Outputs:
+class Outputs(NamedTuple):
     """What processing a step hands to the clients.
 
     ``first`` are requests that got their first token, ``finished`` those that got their last, with the number of

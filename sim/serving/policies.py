@@ -7,8 +7,7 @@ budget, so a policy cannot corrupt a run.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sim.serving.request import Request
 
@@ -17,8 +16,7 @@ class PolicyError(ValueError):
     """A policy has answered with a plan that cannot be."""
 
 
-@dataclass(frozen=True, slots=True)
-class Budget:
+class Budget(NamedTuple):
     """What one step may take: new tokens of prompts and decode rows together, rows and KV blocks for new requests.
 
     Without ``chunked`` a prompt is computed whole, and one above the budget goes alone.
@@ -31,8 +29,7 @@ class Budget:
     chunked: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(NamedTuple):
     """So many tokens of each of these prompts, and one token of every running request if ``decode``."""
 
     prompts: tuple[tuple[Request, int], ...] = ()

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import replace
 from math import ceil
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
@@ -152,7 +151,7 @@ class Scheduler:
             if self.in_flight:
                 return None
             self._preempt()
-            plan = self.policy(self, replace(self._budget, rows=0, blocks=0)) if self._partial else DECODE
+            plan = self.policy(self, self._budget._replace(rows=0, blocks=0)) if self._partial else DECODE
             decode = plan.decode and bool(self._running)
         if plan.prompts:
             self.waiting.take(admitted(plan, self, self._budget, len(self._running) if decode else 0))
