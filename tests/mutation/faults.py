@@ -32,7 +32,7 @@ LOOPS, BUCKETS, WAITING, BATCH = "sim.loops", "sim.serving.buckets", "sim.servin
 PREFIX = "sim.serving.prefix_cache"
 
 FAULTS = (
-    Fault("a request's blocks are never freed", SCHEDULER, "                self.kv.free(number)\n", ""),
+    Fault("a request's blocks are never freed", SCHEDULER, "            self.kv.free(number)\n            del self._rows[number]\n", "            del self._rows[number]\n"),
     Fault("a stop is processed twice", SCHEDULER,
           "            row = self._rows[number]\n            if not row.finished:\n",
           "            row = self._rows[number]\n            if row.request.id >= 0:\n"),
