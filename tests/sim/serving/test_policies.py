@@ -107,7 +107,7 @@ def test_policies_are_found_by_name() -> None:
 @settings(deadline=None)
 @given(
     st.lists(st.integers(1, 40), max_size=8).map(lambda contexts: World(prompts(*contexts))),
-    st.builds(Budget, st.integers(1, 60), st.integers(0, 5), st.integers(0, 120), st.just(1)),
+    st.builds(Budget, st.integers(1, 60), st.integers(0, 5), st.integers(0, 120), st.just(1), st.just(False)),
 )
 def test_prefill_first_takes_the_longest_prefix_within_the_budget(world: World, most: Budget) -> None:
     def fits(requests: Sequence[Request]) -> bool:
