@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import Literal, get_args
+from typing import Literal
 
 from scenarios.errors import Problem, ScenarioError
 from sim.fast.machine import FastMachine
@@ -15,7 +15,6 @@ from sim.program.lowering import Lowering, no_lowering
 from sim.timeline.spans import Timeline
 
 MachineName = Literal["auto", "reference", "fast"]
-MACHINES: tuple[str, ...] = get_args(MachineName)
 
 
 def simulate(
