@@ -9,6 +9,7 @@ from pathlib import Path
 from statistics import mean, median
 from typing import Any
 
+from gpu.training.kernels_file import read_kernels
 from sim.program.training import chunks, tensors
 
 GEMM = ("gemm", "nvjet", "cutlass", "xmma")
@@ -223,7 +224,7 @@ def fitted(steps: dict[str, Any], profiled: dict[str, Any], name: str) -> str:
 
 def main(folder: Path, out: Path) -> None:
     """Fit what lies in a folder."""
-    steps, profiled = (json.loads((folder / file).read_text()) for file in ("steps.json", "kernels.json"))
+    steps, profiled = json.loads((folder / "steps.json").read_text()), read_kernels(folder / "kernels.json")
     out.write_text(fitted(steps, profiled, out.stem))
 
 

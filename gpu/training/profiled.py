@@ -16,12 +16,11 @@ import torch
 from torch.profiler import ProfilerActivity, profile, record_function
 
 from gpu.training.fit import short
+from gpu.training.kernels_file import write_kernels
 from gpu.training.measure import provenance, synchronize
 from gpu.training.step import TrainingStep, captured
 
 DEVICE = ("kernel", "gpu_memset", "gpu_memcpy")
-NAME = 80
-"""Letters of a kernel's name that are kept."""
 STEPS, WARM_UP = 5, 0.3
 """Steps that are profiled, and how long the device works before (s): clocks fall under a lasting load."""
 
@@ -105,20 +104,12 @@ def by_phase(events: list[dict[str, Any]]) -> dict[str, list[list[Any]]]:
     }
 
 
-def as_text(machine: dict[str, Any], rows: list[dict[str, Any]]) -> str:
-    """The results as JSON, a line a configuration."""
-    lines = ",\n".join(json.dumps(row) for row in rows)
-    return f'{{"provenance": {json.dumps(machine)},\n"rows": [\n{lines}\n]}}\n'
-
-
 def main(path: Path, device: str, configs: list[dict[str, Any]]) -> None:
     """Profile all configurations and keep each as soon as it is done."""
     rows: list[dict[str, Any]] = []
     for config in configs:
         rows.append({**config, **kernels(config, device)})
-        fresh = path.with_suffix(".new")
-        fresh.write_text(as_text(provenance(device), rows))
-        fresh.replace(path)
+        write_kernels(path, provenance(device), rows)
         print(config, {name: len(row) for name, row in rows[-1]["kernels"].items()}, rows[-1].get("not_replayed", ""))
 
 

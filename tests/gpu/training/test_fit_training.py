@@ -11,6 +11,7 @@ import pytest
 
 import gpu
 from gpu.training.fit import blocks, fitted, merged
+from gpu.training.kernels_file import read_kernels, write_kernels
 from scenarios.shelf import TRAININGS
 from scenarios.training import TrainingCosts
 from sim.studies.validation.cases import predicted_again
@@ -87,8 +88,17 @@ def test_the_costs_are_those_of_the_measurements() -> None:
 
 def test_the_shipped_costs_are_fitted_from_the_shipped_measurements() -> None:
     folder = Path(gpu.__file__).parent / "results" / "nvidia-h100" / "training"
-    measured = [json.loads((folder / name).read_text()) for name in ("steps.json", "kernels.json")]
-    assert (TRAININGS.folder / "nvidia-h100.toml").read_text() == fitted(*measured, "nvidia-h100")
+    steps, profiled = json.loads((folder / "steps.json").read_text()), read_kernels(folder / "kernels.json")
+    assert (TRAININGS.folder / "nvidia-h100.toml").read_text() == fitted(steps, profiled, "nvidia-h100")
+
+
+def test_profiled_kernels_come_back_as_they_were_written(tmp_path: Path) -> None:
+    phases = {"zero": [], "forward 0": [["gemm", 10, 9], ["norm", 3, 2]], "forward 1": [["norm", 4]]}
+    rows = [{"hidden": 256, "kernels": phases}, {"hidden": 512, "kernels": phases, "not_replayed": "why"}]
+    write_kernels(tmp_path / "kernels.json", {"gpu": "H100"}, rows)
+    assert read_kernels(tmp_path / "kernels.json") == {"provenance": {"gpu": "H100"}, "rows": rows}
+    assert (tmp_path / "kernels.json").read_text().count("norm") == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["kernels.json"]
 
 
 def test_steps_of_other_sizes_were_measured_close_to_what_is_predicted_of_them() -> None:
