@@ -159,8 +159,11 @@ class Source(Protocol):
     def stopped(self, batch: Batch) -> tuple[int, ...]:
         """Ids of the requests whose stop token this batch produced; called once a batch, in launch order."""
 
-    def next_stop(self) -> int | None:
-        """Number of the decode batch in which the next request stops, as far as is known from batches so far."""
+    def next_stop(self, oldest: Batch | None = None) -> int | None:
+        """Number of the decode batch in which the next request stops, as far as is known from batches so far.
+
+        Those are the ones that ``stopped`` was asked about, and the ``oldest`` in flight, which is the next.
+        """
 
 
 def host(name: str, work: Callable[[], T], batch: Batch | None = None) -> Generator[Effect, Any, T]:

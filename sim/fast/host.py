@@ -96,36 +96,43 @@ class HostThread:
             answer = act(effect)
 
     def _receive(self, effect: Receive) -> Arrivals:
-        repeated = self._iterations.begin(self._caller.now)
-        if effect.steady is not None and self._decodes:
-            if repeated is not None and self.watching:
-                self.cycle = cycle_of(self._composed(repeated, 1))
-            elif not self.watching:
-                self._hurry(effect.steady, repeated)
-        arrival = self._source.next_arrival()
-        if effect.block and arrival is None and not self._source.closed:
-            raise RuntimeError("the host thread waits for ever for clients who wait for it")
-        if effect.block and arrival is not None and arrival > self._caller.now:
-            self._spans.host(self._caller.now, arrival, Kind.NO_WORK, "no work")
-            self._caller.now = arrival
-        start = self._caller.now
-        requests = self._source.take(start)
+        caller, source, iterations = self._caller, self._source, self._iterations
+        repeated = iterations.begin(caller.now)
+        if effect.steady is None or not self._decodes:
+            iterations.broken()
+        elif not self.watching:
+            self._hurry(effect.steady, repeated)
+        elif repeated is not None:
+            self.cycle = cycle_of(self._composed(repeated, 1))
+        if effect.block:
+            arrival = source.next_arrival()
+            if arrival is None and not source.closed:
+                raise RuntimeError("the host thread waits for ever for clients who wait for it")
+            if arrival is not None and arrival > caller.now:
+                self._spans.host(caller.now, arrival, Kind.NO_WORK, "no work")
+                caller.now = arrival
+        start = caller.now
+        requests = source.take(start)
         ns = self._costs.work_ns("receive", len(requests), 0)
-        self._iterations.worked(ns, "receive", None)
-        self._caller.spend(ns)
-        self._spans.host(start, self._caller.now, Kind.HOST, "receive")
-        return Arrivals(start, requests, closed=self._source.closed)
+        if iterations.current is not None:
+            iterations.worked(ns, "receive", None)
+        caller.spend(ns)
+        if self._spans.kept:
+            self._spans.host(start, caller.now, Kind.HOST, "receive")
+        return Arrivals(start, requests, source.closed)
 
     def _work(self, effect: Host) -> Any:
-        caller, name, batch = self._caller, effect.name, effect.batch
+        name, work, batch = effect
+        caller = self._caller
         start = caller.now
-        result = effect.work()
+        result = work()
         scheduled = batch is None and isinstance(result, Batch)
         if scheduled:
             batch = result
         size = (0, 0, 0) if batch is None else (batch.rows, batch.tokens, len(batch.prompts))
         ns = self._costs.work_ns(name, *size)
-        self._iterations.worked(ns, name, batch)
+        if self._iterations.current is not None:
+            self._iterations.worked(ns, name, batch)
         caller.spend(ns)
         if self._spans.kept:
             self._spans.host(start, caller.now, Kind.HOST, name, step=-1 if batch is None else batch.index)
@@ -134,9 +141,11 @@ class HostThread:
         return result
 
     def _emit(self, effect: Emit) -> None:
-        self._iterations.emitted(effect.outputs)
-        self._spans.recorder.emit(effect.outputs, self._caller.now)
-        self._source.react(effect.outputs, self._caller.now)
+        outputs, now = effect.outputs, self._caller.now
+        if self._iterations.current is not None:
+            self._iterations.emitted(outputs)
+        self._spans.recorder.emit(outputs, now)
+        self._source.react(outputs, now)
 
     def _put(self, effect: Put) -> None:
         self._iterations.broken()
@@ -182,11 +191,13 @@ class HostThread:
     def _synchronize(self, fired: int, *, device: bool, blocking: bool, step: int) -> None:
         constants, start = self._costs.constants, self._caller.now
         call = constants.device_sync_call if device else constants.event_sync_call
-        late = fired + constants.wake(device=device, blocking=blocking) if fired > start else NEVER
-        self._caller.now = max(start + self._costs.scaled(call), late)
-        self._spans.host(
-            start, self._caller.now, Kind.WAIT, "cudaDeviceSynchronize" if device else "cudaEventSynchronize", step=step
-        )
+        now = start + self._costs.scaled(call)
+        if fired > start:
+            now = max(now, fired + constants.wake(device=device, blocking=blocking))
+        self._caller.now = now
+        if self._spans.kept:
+            name = "cudaDeviceSynchronize" if device else "cudaEventSynchronize"
+            self._spans.host(start, now, Kind.WAIT, name, step=step)
 
     def _launch(self, effect: Launch) -> Step:
         work = effect.work
@@ -240,6 +251,8 @@ class HostThread:
             batch = phase.batch
             prices = framing.prices(phase)
             known = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated, self._plan, prices)
+            if known is not None and not known[1].trains:
+                self._iterations.broken()
         if repeated is not None and (known is None or known[1].trains):
             if self._pause:
                 self._pause -= 1
@@ -250,7 +263,7 @@ class HostThread:
         if known is None:
             return
         items, stretch = known
-        steps = steady.quiet_steps(self._source.next_stop())
+        steps = steady.quiet_steps(self._source.next_stop(self._iterations.oldest))
         if not steps:
             return
         arrival = self._source.next_arrival()
@@ -266,7 +279,7 @@ class HostThread:
         """
         caller, iterations = self._caller, self._iterations
         assert self._phase is not None
-        steps = min(steady.quiet_steps(self._source.next_stop()), LONGEST)
+        steps = min(steady.quiet_steps(self._source.next_stop(self._iterations.oldest)), LONGEST)
         arrival = self._source.next_arrival()
         if arrival is not None:
             steps = min(steps, (arrival - caller.now) // max(1, iterations.period) + 2)

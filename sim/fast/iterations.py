@@ -46,15 +46,20 @@ Item = Worked | Launched | Waited | Emitted
 
 
 class Iterations:
-    """The current iteration and the one before, each from a ``Receive`` to the next; None is not to be repeated."""
+    """The ``current`` iteration and the one before, each from a ``Receive`` to the next; None is not to be repeated."""
 
     def __init__(self) -> None:
         self.steps: deque[Step] = deque(maxlen=REMEMBERED)
         self.began = 0
         self.period = 0
-        self._current: list[Item] | None = None
+        self.current: list[Item] | None = None
         self._before: list[Item] | None = None
         self._waited: Step | None = None
+
+    @property
+    def oldest(self) -> Batch | None:
+        """The batch of the first step launched after the last one that was waited for."""
+        return self.steps[-self.in_flight].batch if 0 < self.in_flight <= len(self.steps) else None
 
     @property
     def in_flight(self) -> int:
@@ -66,47 +71,48 @@ class Iterations:
 
         Only an iteration of a single launch is returned: others may go more than one token further.
         """
-        done, before = self._current, self._before
+        done, before = self.current, self._before
         self.period, self.began = now - self.began, now
-        self._before, self._current = done, []
-        repeats = done is not None and done == before
-        return done if repeats and sum(isinstance(item, Launched) for item in done or ()) == 1 else None
+        self._before, self.current = done, []
+        if done is None or done != before:
+            return None
+        return done if sum(isinstance(item, Launched) for item in done) == 1 else None
 
     def worked(self, ns: int, name: str, batch: Batch | None) -> None:
         """The host thread worked, for a batch or for none."""
-        if self._current is not None:
+        if self.current is not None:
             lag = None if batch is None else (self.steps[-1].index if self.steps else -1) - batch.index
-            self._current.append(Worked(ns, name, lag))
+            self.current.append(Worked(ns, name, lag))
 
     def broken(self) -> None:
-        """Something that cannot."""
-        self._current = None
+        """Something that cannot be repeated, or need not be known."""
+        self.current = None
 
     def launched(self, plan: Plan, step: Step) -> None:
         """A batch was launched."""
         self.steps.append(step)
-        if self._current is not None:
-            self._current.append(Launched(plan))
+        if self.current is not None:
+            self.current.append(Launched(plan))
 
     def waited(self, step: Step, how: How, *, late: bool) -> None:
         """A step was waited for."""
         self._waited = step
-        if self._current is None:
+        if self.current is None:
             return
         for lag, other in enumerate(reversed(self.steps)):
             if other is step:
-                self._current.append(Waited(lag, how, late))
+                self.current.append(Waited(lag, how, late))
                 return
         self.broken()
 
     def emitted(self, outputs: Outputs) -> None:
         """Outputs reached the clients."""
-        if self._current is None:
+        if self.current is None:
             return
         if not (outputs.first or outputs.finished or outputs.freed or outputs.late):
             for lag, step in enumerate(reversed(self.steps)):
                 if step.batch is outputs.batch:
-                    self._current.append(Emitted(lag))
+                    self.current.append(Emitted(lag))
                     return
         self.broken()
 

@@ -101,7 +101,7 @@ class _Parts:
         self._script = script
 
     def __getitem__(self, at: Column) -> Time:
-        return self._script.named(f"Filled(ns).column[{self._script.keep(at)}]")
+        return self._script.named(f"{self._script.keep(Filled)}(ns).column[{self._script.keep(at)}]")
 
 
 class _Device(Device):

@@ -219,7 +219,10 @@ class Scheduler:
             return 0
         used = self.kv.num_blocks - self.kv.num_free
         for b in self.in_flight:
-            if b.members is not members or b.finishing or b.joined or b.late or b.kv_blocks != used:
+            if b.members is not members or b.finishing or b.preempted or b.late or b.kv_blocks != used:
+                return 0
+            # whoever joined the one that comes back next may have had its first token with its prompt
+            if b.joined and (b is not self.in_flight[0] or not all(self._rows[r.id].before for r in b.joined)):
                 return 0
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
         quiet = (self._ends.first or 0) - self._counter - 1
@@ -238,6 +241,7 @@ class Scheduler:
             batch.index += steps
             batch.counter += steps
             batch.decode_context += steps * rows
+            batch.joined = batch.admitted = ()
 
     def _admit_computed(self) -> None:
         while self.waiting and self.waiting[0].computed and len(self._running) + len(self._partial) < self.max_rows:

@@ -23,6 +23,7 @@ class RequestSource:
         self._due: list[tuple[int, int]] = []
         self._falls: dict[int, int] = {}
         self._before: dict[int, int] = {}
+        self._expected: Batch | None = None
 
     def spaced(self, interval: int) -> RequestSource:
         """The same requests, one every ``interval`` nanoseconds."""
@@ -57,12 +58,24 @@ class RequestSource:
 
         A request decodes in every decode batch from the one it joined, so its stop falls due at a known counter.
         """
+        if not self._stops:
+            return ()
+        self._expect(batch)
+        ends = ((chunk.request.id, chunk.output) for chunk in batch.prompts if chunk.output)
+        stopped = [number for number, output in ends if self._stops.get(number) == output]
+        while (due := self.next_stop()) is not None and due <= batch.counter:
+            stopped.append(heappop(self._due)[1])
+            del self._falls[stopped[-1]]
+        return tuple(stopped)
+
+    def _expect(self, batch: Batch) -> None:
+        """See once, in launch order, what a batch tells of stops to come."""
+        if batch is self._expected:
+            return
+        self._expected = batch
         for request in batch.preempted:
             self._falls.pop(request.id, None)
-        stopped = []
         for chunk in batch.prompts:
-            if chunk.output and self._stops.get(chunk.request.id) == chunk.output:
-                stopped.append(chunk.request.id)
             if chunk.output:
                 self._before[chunk.request.id] = chunk.output
         for request in batch.joined:
@@ -71,13 +84,14 @@ class RequestSource:
             if stop is not None and before < stop <= request.max_tokens:
                 self._falls[request.id] = batch.counter + stop - before - 1
                 heappush(self._due, (self._falls[request.id], request.id))
-        while (due := self.next_stop()) is not None and due <= batch.counter:
-            stopped.append(heappop(self._due)[1])
-            del self._falls[stopped[-1]]
-        return tuple(stopped)
 
-    def next_stop(self) -> int | None:
-        """Number of the decode batch in which the next request stops, among those that have been asked about."""
+    def next_stop(self, oldest: Batch | None = None) -> int | None:
+        """Number of the decode batch in which the next request stops, among those known from batches so far.
+
+        Those are the ones that ``stopped`` was asked about, and the ``oldest`` in flight, which is the next.
+        """
+        if oldest is not None and oldest.joined and self._stops:
+            self._expect(oldest)
         while self._due and self._falls.get(self._due[0][1]) != self._due[0][0]:
             heappop(self._due)  # of a request that has lost its blocks
         return self._due[0][0] if self._due else None
@@ -148,6 +162,7 @@ class NoRequests:
         del batch
         return ()
 
-    def next_stop(self) -> int | None:
+    def next_stop(self, oldest: Batch | None = None) -> int | None:
         """Nobody stops."""
+        del oldest
         return None
