@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import pytest
 
-from sim.serving.batch import Batch, StepResult
+from sim.serving.batch import Batch, Chunk, Phase, StepResult
 from sim.serving.future_map import SlotRing
 from sim.serving.kv_cache import KVCache
 from sim.serving.request import Request
 from sim.serving.scheduler import Scheduler
 from sim.serving.server import Server
+from sim.serving.source import RequestSource
 
 LENGTHS = (30, 12)
 
@@ -69,3 +70,45 @@ def test_what_waits_or_has_just_joined_is_not_quiet() -> None:
     assert fresh.quiet_steps(None) == 0
     assert fresh.schedule() is not None
     assert fresh.quiet_steps(None) == 0  # its first batch still has to tell who joined
+
+
+def joining() -> tuple[Server, list[Batch]]:
+    """A request decodes, another has had its first token; the batch that it joined is in flight."""
+    server, batches = running(1)
+    server.add((Request(7, 20, 15),))
+    for _ in range(2):
+        step(server, batches, 1)
+    assert [r.id for r in batches[0].joined] == [7]
+    return server, batches
+
+
+def test_a_batch_that_rows_joined_after_their_first_token_is_quiet() -> None:
+    for steps in range(1, 8):
+        (quick, in_flight), (slow, others) = joining(), joining()
+        assert quick.quiet_steps(None) == 7
+        quick.advance(steps)
+        for _ in range(steps):
+            step(slow, others, 1)
+        for _ in range(20):
+            assert list(map(seen, in_flight)) == list(map(seen, others))
+            if not quick.scheduler.num_running:
+                break
+            step(quick, in_flight, 1)
+            step(slow, others, 1)
+
+
+def test_a_stop_of_a_row_that_has_joined_is_foreseen_before_its_batch_comes_back() -> None:
+    requests = [Request(7, 20, 15)]
+    for stop, quiet in ((2, 0), (3, 1), (5, 3)):
+        server, batches = joining()
+        source = RequestSource(requests, {7: stop})
+        source.stopped(Batch(0, Phase.PREFILL, 1, 20, 0, (requests[0],), prompts=(Chunk(requests[0], 0, 20, 1),)))
+        assert server.quiet_steps(source.next_stop(batches[0])) == quiet
+        assert source.next_stop(batches[0]) == source.next_stop()  # told once
+        assert source.stopped(batches[0]) == ((7,) if stop == 2 else ())
+
+
+def test_a_batch_that_tells_who_lost_blocks_is_not_quiet() -> None:
+    server, batches = running(1)
+    batches[0].preempted = (Request(8, 5, 5),)
+    assert server.quiet_steps(None) == 0
