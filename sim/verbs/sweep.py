@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -15,15 +16,20 @@ from typing import Any
 from sim.verbs import DONE, NO
 from sim.verbs.parsing import Verbs, add_scenario, add_verb, load
 
+PATIENCE = 10
+"""Seconds within which a scheduler answers."""
+
 EXAMPLES = """\
 examples:
-  overlapsim sweep decode-qwen3-0.6b --vary workload.batch=1..256*2 --vary host.scale=0.25,0.5,1,2 --out sweep.parquet
+  overlapsim sweep decode-qwen3-0.6b --vary workload.batch=1..256*2 --vary host.scale=0.25,0.5,1,2
   overlapsim sweep decode-llama-3.1-8b --vary workload.context=512..8192+512 --jobs 4 --out sweep.parquet --resume
-  overlapsim sweep my-scenario.toml --vary host.scale=0.1,1,10 --seeds 8 --dask tcp://10.0.0.1:8786 --out sweep.parquet
+  overlapsim sweep open-qwen3-0.6b --vary workload.rate=10/s,20/s,40/s --seeds 8 --dask tcp://10.0.0.1:8786 --json
 
---out writes FILE.parquet, one row a point, and beside it FILE.png if two keys vary. Rows are kept as they come: after
-an interruption --resume goes on where it stopped. A sample of the points is run again on the reference machine; should
-one differ, the exit code is 1 and a scenario file that shows it is written beside FILE.
+A range is FIRST..LAST in steps of one, FIRST..LAST+STEP or FIRST..LAST*FACTOR. --out keeps one row a point in
+FILE.parquet and draws FILE.png if two keys vary. Rows are kept as they come: after an interruption --resume goes on
+where it stopped. A sample of the points, 20 at least, is run again on the reference machine; should one differ, the
+exit code is 1 and a scenario file that shows it is written. Closed batches that differ in workload.context, host.scale,
+host.extra, kernels.scale or seed alone are simulated side by side, on NumPy or, with --device, on PyTorch.
 """
 
 
@@ -32,9 +38,10 @@ def add(verbs: Verbs) -> None:
     verb = add_verb(verbs, "sweep", "predict a scenario at many points, here or on a cluster", sweep, EXAMPLES)
     add_scenario(verb)
     verb.add_argument(
-        "--vary", action="append", required=True, metavar="KEY=VALUES", help="A,B,C or FIRST..LAST, +STEP or *FACTOR"
+        "--vary", action="append", required=True, metavar="KEY=VALUES", help="a key and its values, A,B,C or a range"
     )
-    verb.add_argument("--out", type=Path, required=True, metavar="FILE", help="a .parquet file for the rows")
+    verb.add_argument("--out", type=Path, metavar="FILE", help="a .parquet file for the rows")
+    verb.add_argument("--json", action="store_true", help="print one object, rows included, instead of lines")
     verb.add_argument("--sample", choices=("grid", "random", "lhs"), default="grid", help="which points (default grid)")
     verb.add_argument("--points", type=int, default=100, metavar="N", help="how many, unless grid (default 100)")
     verb.add_argument(
@@ -56,60 +63,47 @@ def sweep(arguments: argparse.Namespace) -> int:
     from scenarios.errors import Problem, ScenarioError
     from sim.studies.sweep.axes import Axis, points_of
     from sim.studies.sweep.evaluate import Question
-    from sim.studies.sweep.run import run_points, trust
+    from sim.studies.sweep.report import SweepReport
+    from sim.studies.sweep.run import LEAST_TRUST, run_points, trust
     from sim.studies.sweep.store import Store
 
     axes = [Axis.parse(text) for text in arguments.vary]
-    _check(arguments)
+    _check(arguments, [axis.key for axis in axes])
     loaded = load(arguments)
     question = Question(
         arguments.scenario, tuple(arguments.set), arguments.model, loaded.digest, arrays=_arrays(arguments.device)
     )
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     points = points_of(axes, seeds, arguments.sample, arguments.points)
-    console, backend = Console(stderr=True), _backend(arguments)
+    backend = _backend(arguments)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         Store(arguments.out, resume=arguments.resume) as store,
-        Progress(*columns, console=console, transient=True) as progress,
+        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
     ):
         known = sum(point.digest(question.digest) in store.rows for point in points)
         bar = progress.add_task("points", total=len(points), completed=known)
-        run_points(
-            question,
-            points,
-            store,
-            jobs=arguments.jobs,
-            backend=backend,
-            told=partial(progress.advance, bar),
-        )
-        check = progress.add_task("checking with the reference", total=None)
+        told = partial(progress.advance, bar)
+        run_points(question, points, store, jobs=arguments.jobs, backend=backend, told=told)
+        check = progress.add_task("checking with the reference", total=min(LEAST_TRUST, len(points)))
+        told = partial(progress.advance, check)
         unequal = trust(
-            question,
-            points,
-            store,
-            arguments.seed,
-            jobs=arguments.jobs,
-            backend=backend,
-            told=partial(progress.advance, check),
-        )
+            question, points, store, arguments.seed, jobs=arguments.jobs, backend=backend, told=told
+        )  # fmt: skip
     rows = [store.rows[point.digest(question.digest)] for point in points]
     failed = [row for row in rows if row["error"] is not None]
     if len(failed) == len(rows):
         raise ScenarioError([Problem(arguments.scenario, "", f"no point can be run; the first: {failed[0]['error']}")])
-    checked = sum(row.get("equal") is not None for row in rows)
-    print(f"{len(rows)} points, {known} of them known before, {len(failed)} that cannot be run; {checked} checked")
-    for why, count in Counter(row["alone"] for row in rows if row.get("alone") and row["error"] is None).items():
-        print(f"{count} of them simulated one by one: {why}")
-    print(f"wrote {arguments.out}")
+    files = [] if arguments.out is None else [arguments.out]
     varied = [axis for axis in axes if len(axis.values) > 1]
-    if len(varied) == 2:
+    if files and len(varied) == 2 and len(loaded.modes) > 1:
         from sim.studies.sweep.picture import draw_map
 
-        picture = arguments.out.with_suffix(".png")
         across, up = varied
-        draw_map(picture, rows, across, up, loaded.modes, loaded.scenario.title)
-        print(f"wrote {picture}")
+        files.append(arguments.out.with_suffix(".png"))
+        draw_map(files[-1], rows, across, up, loaded.modes, loaded.scenario.title)
+    report = SweepReport(rows, axes, loaded.modes, known, files)
+    print(json.dumps(report.as_json(), indent=1) if arguments.json else "\n".join(report.lines()))
     if unequal is not None:
         _reproduce(arguments, points, unequal["point"], question.digest)
         return NO
@@ -136,27 +130,30 @@ def _reproduce(arguments: argparse.Namespace, points: list[Any], digest: str, ba
 
     point = next(p for p in points if p.digest(base) == digest)
     loaded = load_scenario(arguments.scenario, (*arguments.set, *point.overrides), arguments.model)
-    path = arguments.out.with_suffix(".unequal.toml")
+    path = (arguments.out or Path("sweep")).with_suffix(".unequal.toml")
     command = f"overlapsim run {path} --seed {point.seed} --machine fast, and again with --machine reference"
     write_scenario(path, loaded, f"The two machines differ: {command}.")
     print(f"overlapsim: the machines differ at {', '.join(point.overrides)}: see {path}", file=sys.stderr)
 
 
-def _check(arguments: argparse.Namespace) -> None:
+def _check(arguments: argparse.Namespace, keys: list[str]) -> None:
     """Refuse what cannot be done before anything is computed for it."""
     from scenarios.errors import Problem, ScenarioError
 
     problems = []
-    if arguments.out.suffix != ".parquet" or not arguments.out.resolve().parent.is_dir():
-        problems.append(
-            Problem("--out", "", f"found {str(arguments.out)!r}, expected a .parquet file in a folder that exists")
-        )
-    needed = ["duckdb"]
+    out: Path | None = arguments.out
+    if out is not None and (out.suffix != ".parquet" or not out.resolve().parent.is_dir()):
+        problems.append(Problem("--out", "", f"found {str(out)!r}, expected a .parquet file in a folder that exists"))
+    if out is None and arguments.resume:
+        problems.append(Problem("--resume", "", "there is no --out to go on with"))
+    needed = [] if out is None else ["duckdb"]
     needed += ["joblib"] if arguments.jobs != 1 or arguments.dask or arguments.ray else []
     needed += ["distributed"] if arguments.dask else ["ray"] if arguments.ray else []
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         problems.append(Problem("sweep", "", f"needs {', '.join(missing)}: pip install 'overlapsim[sweep]'"))
+    twice = [key for key, count in Counter(keys).items() if count > 1]
+    problems += [Problem("--vary", key, "found twice, expected all its values in one list") for key in twice]
     counts = {option: getattr(arguments, option) for option in ("points", "seeds")}
     problems += [Problem(f"--{o}", "", f"found {n}, expected at least 1") for o, n in counts.items() if n < 1]
     if arguments.jobs == 0:
@@ -178,7 +175,13 @@ def _on_dask(address: str) -> AbstractContextManager[Any]:
     from distributed import Client
     from joblib import parallel_config
 
-    Client(address)  # type: ignore[no-untyped-call]  # the backend takes the newest client
+    from scenarios.errors import Problem, ScenarioError
+
+    try:
+        Client(address, timeout=f"{PATIENCE}s")  # type: ignore[no-untyped-call]  # the backend takes the newest client
+    except (OSError, ValueError) as error:
+        message = f"found {address!r}, where no Dask scheduler answers within {PATIENCE} s"
+        raise ScenarioError([Problem("--dask", "", message)]) from error
     context: AbstractContextManager[Any] = parallel_config(backend="dask")
     return context
 

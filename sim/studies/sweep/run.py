@@ -94,13 +94,14 @@ def trust(
 ) -> Row | None:
     """Run a sample of the points again on the reference and store ``equal`` in their rows; returns an unequal row.
 
-    The sample is drawn by ``seed`` from the points that the fast machine answered. It has at least 20 points and goes
-    on while it has taken less than a tenth of what the sweep took.
+    The sample is drawn by ``seed`` from the points that the fast machine answered. It has at least 20 points, however
+    little the sweep took, and goes on while all checks so far have taken less than a tenth of what the sweep took.
     """
     reference = replace(question, machine="reference")
     candidates = [p for p in points if "fast" in _machines(store.rows[p.digest(question.digest)]).values()]
     Random(seed).shuffle(candidates)
-    spent, allowed = 0.0, TRUST_SHARE * sum(row["seconds"] for row in store.rows.values())
+    spent = sum(row.get("reference_seconds") or 0.0 for row in store.rows.values())
+    allowed = TRUST_SHARE * sum(row["seconds"] for row in store.rows.values())
     for first in range(0, len(candidates), LEAST_TRUST):
         if first and spent >= allowed:
             return None
@@ -109,7 +110,7 @@ def trust(
         for (found,) in _evaluated(reference, new, jobs, backend):
             row, machines = store.rows[found["point"]], _machines(found)
             equal = all(row[key] == value for key, value in found.items() if key not in {*machines, *BY_THE_WAY})
-            store.append([row | {"equal": equal}])
+            store.append([row | {"equal": equal, "reference_seconds": found["seconds"]}])
             spent += found["seconds"]
             told(1)
         unequal = next((row for row in map(store.rows.__getitem__, sample) if not row["equal"]), None)

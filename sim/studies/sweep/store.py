@@ -15,12 +15,15 @@ class Store:
     """Rows by their ``point``. ``FILE.parquet.rows`` beside the Parquet file takes each row as soon as it is there.
 
     A line that an interruption cut short is left out. As a context it writes the Parquet file at its end, whose columns
-    are all keys that any row has, and removes the rows; if it is left by an error or killed, the rows stay.
+    are all keys that any row has, and removes the rows; if it is left by an error or killed, the rows stay. Without a
+    ``path`` nothing is written.
     """
 
-    def __init__(self, path: Path, *, resume: bool) -> None:
+    def __init__(self, path: Path | None, *, resume: bool = False) -> None:
         self.path = path
         self.rows: dict[str, Row] = {}
+        if path is None:
+            return
         self._log = path.with_name(f"{path.name}.rows")
         if resume:
             self._put(read_parquet(path) if path.exists() else [])
@@ -33,13 +36,17 @@ class Store:
         """Keep some rows; a point that is already there is replaced, not doubled."""
         for row in rows:
             self._put([row])
-            self._lines.write(_line(row))
-        self._lines.flush()
+            if self.path is not None:
+                self._lines.write(_line(row))
+        if self.path is not None:
+            self._lines.flush()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, error: type[BaseException] | None, *_: object) -> None:
+        if self.path is None:
+            return
         self._lines.close()
         if error is None:
             if self.rows:

@@ -7,6 +7,7 @@ import os
 import signal
 from collections import Counter
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from sim.fast.device import Device
 from sim.studies.sweep.axes import Axis, Point, points_of
 from sim.studies.sweep.evaluate import Question, evaluate
 from sim.studies.sweep.reproduce import write_scenario
-from sim.studies.sweep.run import run_points
+from sim.studies.sweep.run import run_points, trust
 from sim.studies.sweep.store import Store, read_parquet
 
 SCENARIO = "decode-qwen3-0.6b"
@@ -75,6 +76,18 @@ def test_an_interrupted_sweep_resumes_and_a_repeated_one_costs_nothing(
     assert "16 points, 16 of them known before" in capsys.readouterr().out
 
 
+def test_a_repeated_sweep_is_not_checked_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, points = question(), grid("workload.batch=1..30")
+    monkeypatch.setattr("sim.studies.sweep.run.LEAST_TRUST", 5)
+    for _ in range(2):
+        with Store(tmp_path / "a.parquet", resume=True) as store:
+            run_points(asked, points, store)
+            for row in store.rows.values():
+                row["seconds"] = 0.0
+            assert trust(asked, points, store, 0) is None
+        assert sum(row["equal"] is not None for row in read_parquet(tmp_path / "a.parquet")) == 5
+
+
 def test_a_point_that_cannot_be_run_is_a_row_with_its_reason(tmp_path: Path) -> None:
     out = tmp_path / "a.parquet"
     assert main(["sweep", SCENARIO, "--set", "workload.output_tokens=4", "--vary", "workload.batch=2,1000000",
@@ -120,7 +133,7 @@ def test_a_point_simulated_by_itself_says_why(tmp_path: Path, capsys: pytest.Cap
         main([*COMMAND[:6], "--set", "engine.modes=serial-eager,naive", "--vary", "host.scale=1,2,4,8", "--out", out])
         == 0
     )
-    assert "4 of them simulated one by one: waits after every operation" in capsys.readouterr().out
+    assert "simulated one by one, 4: waits after every operation" in capsys.readouterr().out
 
 
 def test_the_points_of_a_group_that_cannot_be_run_leave_the_others_side_by_side() -> None:
@@ -131,15 +144,36 @@ def test_the_points_of_a_group_that_cannot_be_run_leave_the_others_side_by_side(
 
 def test_tensors_say_what_numpy_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("torch")
-    found = []
-    for device in ([], ["--device", "cpu"]):
-        out = tmp_path / f"{len(device)}.parquet"
-        vary = ["--vary", "workload.context=100,4000", "--vary", "host.extra=0us,90us", "--vary", "kernels.scale=0.5,2"]
-        assert main([*COMMAND[:6], *GRID, *vary, *device, "--out", str(out)]) == 0
-        found.append([{**row, "seconds": None, "equal": None} for row in read_parquet(out)])
-    assert found[0] == found[1]
-    assert len(found[0]) == 128
-    assert "one by one" not in capsys.readouterr().out
+    from gpu.columns import arrays_on
+
+    points = grid("workload.batch=2,5", "workload.context=100,4000", "host.extra=0us,90us", "kernels.scale=0.5,2")
+    numpy, torch = (evaluate(asked, points) for asked in (question(), replace(question(), arrays=arrays_on("cpu"))))
+    assert [row | {"seconds": 0} for row in numpy] == [row | {"seconds": 0} for row in torch]
+    assert [row["alone"] for row in torch] == [None] * 16
+    words = ["--vary", "host.scale=1,2,4,8", "--device", "cpu", "--out", str(tmp_path / "a.parquet")]
+    assert main([*COMMAND[:6], *words]) == 0
+    assert "4 checked" in capsys.readouterr().out
+
+
+def test_without_a_file_a_sweep_says_where_the_gain_is_least_and_most(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(COMMAND) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert main([*COMMAND, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["points"], found["checked"], found["equal"], len(found["rows"])) == (16, 16, True, 16)
+    gains = [row["overlap-graph.speedup"] for row in found["rows"]]
+    ends = [found[end] for end in ("least", "most")]
+    assert [row["overlap-graph.speedup"] for row in ends] == [min(gains), max(gains)]
+    at = [f"{row['workload.batch']}, host.scale={row['host.scale']:g}" for row in ends]
+    least, most = (f"{min(gains):.2f}x at workload.batch={at[0]}", f"{max(gains):.2f}x at workload.batch={at[1]}")
+    assert lines[1] == f"overlap-graph over serial-eager: {least} to {most}"
+    graphs = sum(row["serial-graph.speedup"] >= 1.01 for row in found["rows"])
+    assert found["graphs_pays"] == graphs
+    assert lines[2].startswith(f"graphs pay at {graphs} of 16 points")
+    assert not list(tmp_path.iterdir())
 
 
 def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
@@ -191,6 +225,9 @@ def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_
         (["--out", "a.csv"], "expected a .parquet file in a folder that exists"),
         (["--out", "nowhere/a.parquet"], "expected a .parquet file in a folder that exists"),
         (["--out", "a.parquet", "--seeds", "0"], "--seeds: found 0, expected at least 1"),
+        (["--vary", "workload.batch=3"], "--vary: workload.batch: found twice, expected all its values in one list"),
+        (["--resume"], "--resume: there is no --out to go on with"),
+        (["--dask", "tcp://127.0.0.1:1"], "--dask: found 'tcp://127.0.0.1:1', where no Dask scheduler answers"),
         (["--out", "a.parquet", "--jobs", "0"], "--jobs: found 0"),
         (["--out", "a.parquet", "--vary", "host.scale=fast"], "no point can be run"),
     ],
