@@ -27,7 +27,7 @@ lint: .venv/test
 	$(BIN)/lint-imports
 
 bench: .venv/test
-	$(BIN)/python -m pytest tests/benchmarks --benchmark-only -s
+	$(BIN)/python -m pytest tests/benchmarks --benchmark-only --benchmark-columns=median,rounds
 
 clean:
 	rm -rf .venv runs

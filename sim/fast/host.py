@@ -201,12 +201,15 @@ class HostThread:
 
     def _launch(self, effect: Launch) -> Step:
         work = effect.work
-        batch = work.batch if isinstance(work, Phase) else None
-        step = Step(self._num_steps if batch is None else batch.index, batch)
-        self._num_steps += 1
         if not isinstance(work, Phase):
+            step = Step(self._num_steps)
+            self._num_steps += 1
             self._lists.launch(effect.stream, work, step)
-        elif work.sync_each:
+            self._iterations.broken()
+            return step
+        step = Step(work.batch.index, work.batch)
+        self._num_steps += 1
+        if work.sync_each:
             for stream, ops in self._lower(work):
                 self._one_by_one(stream, ops, step)
         elif self._framing is not None:

@@ -71,21 +71,21 @@ class SpanWriter:
         """Kernels launched one after the other by calls from ``begin`` on; the first kernel starts at ``first``."""
         if not self.kept:
             return
-        number = self.recorder.correlate(len(names))
-        trains = self._trains
-        if trains is None or trains.pace is not pace or not self.recorder.ends_with(trains):
+        trains, count = self._trains, len(names)
+        number = self.recorder.correlate(count)
+        if trains is None or trains.pace is not pace or not self.recorder.goes_on(2 * count, trains):
             trains = self._trains = _Trains(self._track, track, self._launch, returns, pace, ns, names, number)
-        trains.add(begin, first, step)
-        self.recorder.later(2 * len(names), trains)
+            self.recorder.later(2 * count, trains)
+        trains.add((begin, first, step))
 
 
 class _Trains:
-    """Trains of the same pace, one after the other, by the begin of each, the start of its first kernel and its step.
+    """Trains of the same pace, one after the other; ``number`` is the correlation of the first kernel of all.
 
-    ``number`` is the correlation of the first kernel of all.
+    ``add`` takes of each when it begins, when its first kernel does, and its step.
     """
 
-    __slots__ = ("_each", "_launch", "_names", "_ns", "_number", "_returns", "_thread", "_track", "pace")
+    __slots__ = ("_each", "_launch", "_names", "_ns", "_number", "_returns", "_thread", "_track", "add", "pace")
 
     def __init__(
         self, thread: int, track: int, launch: int, returns: Column, pace: Pace, ns: Column, names: Column, number: int
@@ -99,10 +99,7 @@ class _Trains:
         self._names = names
         self._number = number
         self._each = array("q")
-
-    def add(self, begin: int, first: int, step: int) -> None:
-        """One more train."""
-        self._each.extend((begin, first, step))
+        self.add = self._each.extend
 
     def __call__(self, rows: Column) -> None:
         """Write the spans of all: of each train its calls and then its kernels."""

@@ -176,17 +176,17 @@ class Recorder:
         self._data += _pack(track, start, end, kind, name, correlation, step)
 
     def later(self, count: int, write: Write) -> None:
-        """Append so many spans, which ``write`` will write, all at once with those before them if it comes last."""
-        if self.ends_with(write):
-            assert self._late is not None
-            self._late.count += count
-            return
+        """Append so many spans, which ``write`` will put into as many rows."""
         self._data, self._late = bytearray(), _Later(count, write)
         self._parts += [self._late, self._data]
 
-    def ends_with(self, write: Write) -> bool:
-        """Whether the last spans are ``write``'s."""
-        return self._late is not None and self._late.write is write and not self._data
+    def goes_on(self, count: int, write: Write) -> bool:
+        """Append so many spans to the last ones if ``write`` writes these: it will be called once for all."""
+        late = self._late
+        if late is None or late.write is not write or self._data:
+            return False
+        late.count += count
+        return True
 
     def scheduled(self, batch: Batch, now: int) -> None:
         """Stamp the requests that a schedule has taken in; one that was preempted keeps its first stamp."""

@@ -8,6 +8,7 @@ from statistics import median
 from time import process_time
 
 import pytest
+from conftest import Told
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from scenarios.loader import load_scenario
@@ -36,8 +37,8 @@ def seconds(work: Callable[[], object]) -> float:
     return process_time() - began
 
 
-@pytest.mark.parametrize("detail", ["summary", "spans recorded", "spans read"])
-def test_kernels_a_second(benchmark: BenchmarkFixture, detail: str) -> None:
+@pytest.mark.parametrize("detail", ["times alone", "spans recorded", "spans read"])
+def test_kernels_a_second(benchmark: BenchmarkFixture, detail: str, told: Told) -> None:
     """Trains of 400 kernels: times alone, spans that are written when somebody reads them, and spans that are read."""
     costs = HostCosts(CONSTANTS, {"add": 1_915})
     slow, quick = 50, 2_000
@@ -47,14 +48,14 @@ def test_kernels_a_second(benchmark: BenchmarkFixture, detail: str) -> None:
         return timeline.table if detail == "spans read" else timeline
 
     def fast() -> object:
-        return simulated(FastMachine(costs, spans=detail != "summary"), quick)
+        return simulated(FastMachine(costs, spans=detail != "times alone"), quick)
 
     benchmark.pedantic(fast, rounds=NUM_PAIRS)  # type: ignore[no-untyped-call]
     reference = [seconds(lambda: simulated(Machine(costs), slow)) / slow for _ in range(NUM_PAIRS)]
     ours = [seconds(fast) / quick for _ in range(NUM_PAIRS)]
     ratio, pace = median(reference) / median(ours), len(TRAIN) / median(ours)
-    benchmark.extra_info.update(ratio=round(ratio), kernels_a_second=round(pace))
-    print(f"\nkernel trains, {detail}: {pace:,.0f} kernels a second, {ratio:.0f} times the reference")  # noqa: T201
+    goal = "" if detail == "spans read" else "300 times"
+    told(f"kernel trains, {detail}", f"{pace / 1e6:.1f} million kernels/s", f"{ratio:.0f} times the reference", goal)
 
 
 @pytest.mark.parametrize("spans", [True, False], ids=["spans", "summary"])
@@ -62,12 +63,12 @@ def test_kernels_a_second(benchmark: BenchmarkFixture, detail: str) -> None:
 @pytest.mark.parametrize(
     ("load", "settings"),
     [
-        ("closed", ["workload.output_tokens=400"]),
-        ("open", ["workload.rate=8/s", "workload.requests=40", "workload.output_tokens=200"]),
+        ("batch of 16", ["workload.output_tokens=400"]),
+        ("8 requests/s", ["workload.rate=8/s", "workload.requests=40", "workload.output_tokens=200"]),
     ],
 )
 def test_iterations_and_requests_a_second(
-    benchmark: BenchmarkFixture, load: str, settings: list[str], mode: str, spans: bool
+    benchmark: BenchmarkFixture, load: str, settings: list[str], mode: str, spans: bool, told: Told
 ) -> None:
     run = ServingRun.of(load_scenario("decode-llama-3.1-8b", settings))
     reference, fast = replace(run, machine="reference"), replace(run, machine="fast")
@@ -84,8 +85,8 @@ def test_iterations_and_requests_a_second(
     ]
     ratio, ours = median(slow / quick for slow, quick in pairs), median(quick for _, quick in pairs)
     iterations, requests = len(expected.deliveries) / ours, len(expected.served) / ours
-    benchmark.extra_info.update(ratio=round(ratio, 1), iterations=round(iterations), requests=round(requests))
-    print(  # noqa: T201
-        f"\n{load} {mode}: {iterations:,.0f} iterations and {requests:,.0f} requests a second, "
-        f"{ratio:.1f} times the reference"
-    )
+    goal = {"serial-eager": "100 times", "overlap-graph": "10 times"}.get(mode, "") if spans or "eager" in mode else ""
+    told(
+        f"{load}, {mode}, {'spans read' if spans else 'times alone'}",
+        f"{iterations:,.0f} steps/s, {requests:,.0f} requests/s", f"{ratio:.0f} times the reference", goal,
+    )  # fmt: skip

@@ -7,6 +7,7 @@ from dataclasses import replace
 from time import process_time
 
 import pytest
+from conftest import Told
 from pytest_benchmark.fixture import BenchmarkFixture
 
 from scenarios.loader import load_scenario
@@ -17,7 +18,9 @@ RATE = 14  # requests a second on average: in its busiest minute the trace asks 
 
 
 @pytest.mark.parametrize("count", [10_000, 100_000, 1_000_000])
-def test_requests_a_second(benchmark: BenchmarkFixture, count: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_a_second(
+    benchmark: BenchmarkFixture, count: int, monkeypatch: pytest.MonkeyPatch, told: Told
+) -> None:
     changes = (f"workload.requests={count}", f"workload.rate={RATE}/s")
     run = replace(ServingRun.of(load_scenario("azure-conversation", changes)), machine="fast")
     policy, spent = POLICIES["prefill-first"], 0.0
@@ -37,8 +40,9 @@ def test_requests_a_second(benchmark: BenchmarkFixture, count: int, monkeypatch:
     seconds = process_time() - began
     assert len(timeline.served) == count
     mebibytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
-    print(  # noqa: T201
-        f"\n{count:,} requests in {len(timeline.deliveries):,} steps: {count / seconds:,.0f} requests and "
-        f"{len(timeline.deliveries) / seconds:,.0f} steps a second, "
-        f"{spent:.2f} s of {seconds:.1f} s in the policy, {mebibytes:,} MiB at most"
-    )
+    told(
+        f"{count:,} requests like azure-conversation's, {len(timeline.deliveries):,} steps",
+        f"{seconds:.1f} s, {count / seconds:,.0f} requests/s",
+        f"{spent:.2f} s in the policy, {mebibytes:,} MiB at most",
+        "60 s, 2,048 MiB" if count == 1_000_000 else "",
+    )  # fmt: skip
