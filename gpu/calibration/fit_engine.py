@@ -34,8 +34,8 @@ def lean(m: Measurements, constants: dict[str, Estimate]) -> dict[str, Any]:
     runs, prefill = m.engine["runs"], m.engine["prefill"]
     numbers = {kind: round(median(run[kind] for run in runs)) for kind in runs[0]}
     launch = _ns(constants["launch_call"])
-    by_kind = {kind: max(0, numbers[kind] - launch) for kind in KERNELS}
-    by_kind |= {kind: by_kind[same] for kind, same in ALIKE.items()}
+    by_kind = {kind: max(0, numbers[kind] - launch) for kind in KERNELS if kind in numbers}
+    by_kind |= {kind: by_kind[same] for kind, same in ALIKE.items() if kind not in numbers}
     by_kind |= {kind: max(0, prefill[kind] - launch) for kind in PREFILL}
     by_kind |= {kind: max(0, numbers[kind] - _ns(constants[constant])) for kind, constant in CALLS.items()}
     by_kind["stream"] = numbers["stream"]

@@ -2,8 +2,9 @@
 
 A model of tiny tensors is served by the real scheduler, loops and device, and every launch is timed by its kind: with
 caches as cold as between the launches of a real step, which a loop that does one thing over and over would not show.
-The kinds of a forward pass come from eager steps that the host bounds; what surrounds it, and the scheduler's own work,
-from steps behind a sleeping device, before which the host has waited.
+The kinds of a forward pass come from eager steps that the host bounds; what surrounds it, the scheduler's own work, and
+what the first launches of a pass take beyond later ones, from steps behind a sleeping device, for which the host has
+waited so long that its caches are a server's.
 """
 
 from __future__ import annotations
@@ -28,7 +29,9 @@ from sim.studies.serving import ServingRun
 from sim.timeline.metrics import steady
 from sim.timeline.spans import FIELDS, Timeline
 
-FORWARD = ("gemm", "gemm_long", "gemm_bias", "norm", "rope", "kv_write", "attention", "elementwise")
+FORWARD = ("gemm", "gemm_long", "gemm_bias", "norm", "rope", "attention", "elementwise")
+FIRST = "embedding"
+"""The first launch of a forward pass, which is priced with what the first of each other kind take beyond later ones."""
 AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
 WORK = ("receive", "schedule", "prepare", "process")
 PER_PROMPT = {"schedule": ("schedule",), "prepare": ("prepare", "launch")}
@@ -38,7 +41,8 @@ LENGTHS = ((64, 200), (300, 900), (1500, 3900))
 """Lengths of prompts of as many runs: the shorter they are, the more of them share a step."""
 ROWS = (2, 240)
 """Batches between which the scheduler's costs a row are taken."""
-LAYERS, STEPS, DEVICE_US = 16, 24, 600
+LAYERS, STEPS, CONTEXT, DEVICE_US = 16, 16, 1024, 3000
+"""A small model's layers, and steps as long, of rows with as many blocks, as those of the models that are served."""
 SMALL = {
     "hidden": 256,
     "heads": 4,
@@ -85,10 +89,22 @@ class Stopwatch:
 
         return busy
 
+    def later(self, kind: str) -> list[int]:
+        """The launches of a kind but for the first in each step; all of one that a step launches once."""
+        times, a_step = self.times[kind], self._in_a_step(kind)
+        return [ns for i, ns in enumerate(times) if i % a_step] if a_step > 1 else times
+
+    def beyond_later(self, kind: str) -> int:
+        """What the first launch of a kind takes beyond the later ones of its step; 0 of one that has none."""
+        times, a_step = self.times[kind], self._in_a_step(kind)
+        return typical(times[::a_step]) - typical(self.later(kind)) if a_step > 1 else 0
+
+    def _in_a_step(self, kind: str) -> int:
+        return len(self.times[kind]) // len(self.times["argmax"])
+
     def a_step(self, kinds: Iterable[str]) -> int:
         """What the launches of these kinds take together in one step."""
-        steps = len(self.times["argmax"])
-        return sum(typical(self.times[kind]) * (len(self.times[kind]) // steps) for kind in kinds)
+        return sum(typical(self.times[kind]) * self._in_a_step(kind) for kind in kinds)
 
 
 def _stamped(call: Call) -> int:
@@ -107,7 +123,7 @@ def typical(times: list[int]) -> int:
 def _run(rows: int) -> TorchRun:
     sets = [
         f"workload.batch={rows}",
-        "workload.context=64",
+        f"workload.context={CONTEXT}",
         f"workload.output_tokens={STEPS}",
         f"engine.buckets=[{rows}]",
     ]
@@ -125,7 +141,11 @@ def measure() -> dict[str, int]:
     """
     watch = Stopwatch()
     _timed(_run(ROWS[0]), "overlap-eager", watch)
-    numbers = {kind: typical(watch.times[kind]) for kind in FORWARD}
+    numbers = {kind: typical(watch.later(kind)) for kind in FORWARD}
+    watch = Stopwatch(device_us=DEVICE_US)
+    _timed(_run(ROWS[0]), "serial-eager", watch)
+    beyond = sum(watch.beyond_later(kind) for kind in (*FORWARD, "kv_write", "combine"))
+    numbers[FIRST] = typical(watch.times[FIRST]) + max(0, beyond)
     work = []
     for rows in ROWS:
         watch = Stopwatch(device_us=DEVICE_US)

@@ -73,7 +73,7 @@ class TorchRun:
         """Make the weights; bf16 on a GPU and float32 on a CPU unless a dtype is given."""
         assert isinstance(run.model, ModelShape)
         _check_loops(run)
-        requests = run.requests().take(1 << 62)
+        requests = run.requests().everything()
         longest = max(r.context + r.max_tokens + 1 for r in requests)
         needed = [-(-(r.context + r.max_tokens + 1) // PAGE) for r in requests]
         blocks = run.engine.kv_blocks or sum(needed)

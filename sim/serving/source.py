@@ -34,6 +34,10 @@ class RequestSource:
         """A source of no requests that knows who stops: the view of one of several servers."""
         return RequestSource((), self._stops)
 
+    def everything(self) -> tuple[Request, ...]:
+        """All requests that come in a whole run, whenever; nothing is removed."""
+        return tuple(self._requests)
+
     def take(self, now: int) -> tuple[Request, ...]:
         """Remove and return what has arrived by ``now``."""
         first = self._next
@@ -113,6 +117,10 @@ class ClosedLoop(RequestSource):
         self._think = think
         self._sent = [(0, r.id) for r in self._drafts[:clients]]
         self._unsent = len(self._drafts) - len(self._sent)
+
+    def everything(self) -> tuple[Request, ...]:
+        """Those that clients send in answer to something, too."""
+        return tuple(self._drafts)
 
     def take(self, now: int) -> tuple[Request, ...]:
         """Remove and return what has arrived by ``now``."""

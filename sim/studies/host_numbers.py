@@ -22,10 +22,11 @@ KERNELS = (
     "resolve",
     "argmax",
     "store",
+    "embedding",
 )
 """Kinds of operation that launch a kernel, or several as one."""
-ALIKE = {"embedding": "norm", "combine": "elementwise"}
-"""Kinds that cost what another does: all of them are launches of our own kernels."""
+ALIKE = {"embedding": "norm", "kv_write": "norm", "combine": "elementwise"}
+"""Kinds that cost what another does where they have no number: all of them are launches of our own kernels."""
 CALLS = {
     "memcpy": "copy_call",
     "event_record": "event_record_call",
@@ -52,7 +53,7 @@ def with_host_numbers(
     )
     by_kind = dict(engine.framework.by_kind)
     by_kind |= {kind: numbers[kind] - launch for kind in KERNELS if kind in numbers}
-    by_kind |= {kind: by_kind[same] for kind, same in ALIKE.items() if same in numbers}
+    by_kind |= {kind: by_kind[same] for kind, same in ALIKE.items() if same in numbers and kind not in numbers}
     by_kind |= {kind: 0 for kind in CALLS if kind in numbers}
     by_kind |= {"stream": numbers["stream"]} if "stream" in numbers else {}
     work = {name: _work(name, getattr(engine.host, name), numbers) for name in WORK if name in numbers}

@@ -62,3 +62,23 @@ def test_numbers_of_a_process_keep_a_tokens_price_and_what_a_decode_row_costs_in
     found = run.with_host_numbers(numbers).engine.host.prepare
     assert (found.base, found.per_row, found.per_token) == (10_000, 25, 15)
     assert run.with_host_numbers(numbers | {"prepare_per_row": 3}).engine.host.prepare.per_row == 0
+
+
+def test_a_kind_without_a_number_costs_what_another_does() -> None:
+    run = ServingRun.of(load_scenario("decode-qwen3-0.6b"))
+    numbers = {"norm": 4_100, "elementwise": 4_000, "embedding": 31_000}
+    found = run.with_host_numbers(numbers)
+    by_kind = found.engine.framework.by_kind
+    assert found.constants.launch_call == 4_000
+    assert [by_kind[kind] for kind in ("norm", "kv_write", "combine", "embedding")] == [100, 100, 0, 27_000]
+
+
+def test_the_first_launch_of_a_step_is_told_from_later_ones() -> None:
+    pytest.importorskip("torch")
+    from gpu.calibration.in_process import Stopwatch  # noqa: PLC0415  needs torch
+
+    watch = Stopwatch()
+    watch.times |= {"argmax": [9, 9], "gemm": [30, 10, 12, 28, 11, 11], "embedding": [20, 22]}
+    assert (watch.later("gemm"), watch.beyond_later("gemm")) == ([10, 12, 11, 11], 17)  # without the slowest of each
+    assert (watch.later("embedding"), watch.beyond_later("embedding")) == ([20, 22], 0)
+    assert watch.a_step(["gemm", "embedding"]) == 3 * 14 + 20

@@ -26,6 +26,12 @@ OPEN = (
     "engine.max_batch=4",
     "workload.stop_share=0.5",
 )
+ASKING = (
+    "workload.clients=1",
+    "workload.requests=3",
+    "workload.context=14",
+    "workload.output_tokens={kind='uniform',low=2,high=20}",
+)
 MIXED = (*OPEN, "engine.batching=mixed")
 CHUNKED = (*OPEN, "engine.chunked_prefill=true", "engine.token_budget=7")
 MIXED_CHUNKS = (*MIXED, "engine.chunked_prefill=true", "engine.token_budget=9", "engine.ordering=shortest-first")
@@ -64,6 +70,15 @@ def test_every_mode_gives_the_tokens_of_serial_eager_on_a_cpu(sets: tuple[str, .
     assert len({str(row) for row in expected.values()}) == len(expected)
     for mode in MODES[1:]:
         assert tokens(sets, mode, "cpu", **shape) == expected
+
+
+def test_a_client_who_asks_for_more_the_next_time_gets_the_same_tokens() -> None:
+    """The table of a row's blocks holds the longest request of all, not of those that come first."""
+    expected = tokens(ASKING, "serial-eager", "cpu")
+    lengths = [len(row) for row in expected.values()]
+    assert lengths[0] < max(lengths)
+    assert -(-(14 + lengths[0] + 1) // PAGE) < -(-(14 + max(lengths) + 1) // PAGE)
+    assert tokens(ASKING, "overlap-graph", "cpu") == expected
 
 
 @pytest.mark.parametrize(

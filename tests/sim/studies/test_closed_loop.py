@@ -42,6 +42,7 @@ def served(request: int, now: int, *, of: ClosedLoop) -> tuple[int, ...]:
 def test_each_client_sends_its_next_request_a_think_after_its_last_one() -> None:
     source = ClosedLoop([Request(i, 10 + i, 1) for i in range(5)], None, clients=2, think=7)
     assert [(r.id, r.arrival) for r in source.take(0)] == [(0, 0), (1, 0)]
+    assert [r.id for r in source.everything()] == [0, 1, 2, 3, 4]
     assert (source.next_arrival(), source.closed) == (None, False)
     assert served(1, 100, of=source) == ()
     assert source.next_arrival() == 107
