@@ -75,7 +75,7 @@ def test_a_kind_without_a_number_costs_what_another_does() -> None:
 
 def test_the_first_launch_of_a_step_is_told_from_later_ones() -> None:
     pytest.importorskip("torch")
-    from gpu.calibration.in_process import Stopwatch  # noqa: PLC0415  needs torch
+    from gpu.calibration.in_process import Stopwatch
 
     watch = Stopwatch()
     watch.times |= {"argmax": [9, 9], "gemm": [30, 10, 12, 28, 11, 11], "embedding": [20, 22]}
