@@ -65,7 +65,7 @@ def open_session(loaded: LoadedScenario, on: On, seed: int = 0) -> Session:
 def _program(loaded: LoadedScenario, program: Program, on: On) -> Session:
     if on == "emulated":
         costs = program_costs(loaded)
-        priced = Priced(Durations(loaded.profile, program.kernels.scale), costs.entering)
+        priced = Priced.of(program, Durations(loaded.profile, program.kernels.scale), costs.entering)
         return ProgramSession(program, priced, lambda: EmulatedDevice(costs))
     from gpu.programs.devices import CpuProgramDevice, CudaProgramDevice  # noqa: PLC0415  torch only where it is used
     from gpu.programs.torch_maker import TorchMaker  # noqa: PLC0415

@@ -8,7 +8,7 @@ are not here: they belong to the engine preset.
 from itertools import pairwise
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, Strict
+from pydantic import AfterValidator, Field, Strict, model_validator
 
 from scenarios.errors import MISSING, Refusal, Refusals
 from scenarios.table import Bandwidth, Bytes, Count, Duration, FlopRate, NonEmpty, Rows, Share, Table
@@ -196,6 +196,38 @@ class KernelCost(Table):
     table: Rows[KernelTable] = ()
 
 
+TileSides = Annotated[tuple[Count, Count], Strict(strict=False), Field(description="a pair of the sides of a tile")]
+
+
+class ProgramKernels(Table):
+    """Products (bf16) and additions (float32) of programs, back to back with their like on a device that had a rest.
+
+    A product takes `floor` and for each wave of its `tiles` and each step of its inner dimension a thousandth of
+    `per_1000_steps` and a tile's arithmetic at `flops`, the rate of one multiprocessor; or longer, if its bytes move at
+    the bandwidth of the `cache` or, after `miss`, of the `memory`. Of what was used before all is found in the cache up
+    to `found_up_to` bytes back, nothing from `lost_from` on.
+    """
+
+    floor: Duration
+    per_1000_steps: Duration
+    flops: FlopRate
+    tiles: NonEmpty[TileSides]
+    add_floor: Duration
+    cache: Bandwidth
+    memory: Bandwidth
+    miss: Duration
+    found_up_to: Bytes
+    lost_from: Bytes
+    source: str
+    residual: str = ""
+
+    @model_validator(mode="after")
+    def _forgets(self) -> "ProgramKernels":
+        if self.found_up_to >= self.lost_from:
+            raise Refusal(self.lost_from, f"more than found_up_to, {self.found_up_to} bytes", at=("lost_from",))
+        return self
+
+
 def _all_kinds(kernels: dict[str, KernelCost]) -> dict[str, KernelCost]:
     if missing := [kind for kind in KERNEL_KINDS if kind not in kernels]:
         raise Refusals([Refusal(MISSING, "a table with floor and source", at=(kind,)) for kind in missing])
@@ -203,7 +235,7 @@ def _all_kinds(kernels: dict[str, KernelCost]) -> dict[str, KernelCost]:
 
 
 class Profile(Table):
-    """A calibrated machine."""
+    """A calibrated machine. Without `programs` the products of programs are priced as those of a model's layers."""
 
     name: str
     provenance: Provenance
@@ -213,3 +245,4 @@ class Profile(Table):
     jitter: Jitter
     copies: Copies
     kernels: Annotated[dict[str, KernelCost], AfterValidator(_all_kinds)]
+    programs: ProgramKernels | None = None

@@ -19,6 +19,7 @@ import numpy as np
 from gpu.calibration import fit_engine
 from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
 from gpu.calibration.fit_kernels import copy_costs, kernel_costs
+from gpu.calibration.fit_programs import program_kernels
 from gpu.calibration.measurements import Measurements, load
 from scenarios.profile import Constants, Profile
 from scenarios.units import format_duration
@@ -46,6 +47,8 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
         "copies": copy_costs(m, constants),
         "kernels": kernel_costs(m, constants["graph_gap"].value),
     }
+    if m.programs is not None:
+        document["programs"] = program_kernels(m.programs, constants["graph_gap"].value, described["multiprocessors"])
     Profile.model_validate(document)
     return document
 

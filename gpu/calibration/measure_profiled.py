@@ -47,7 +47,7 @@ def profiled(scratch: Path) -> dict[str, Any]:
     out: dict[str, Any] = {}
     for name, train in trains.items():
         for kind, run in (("stream", train), ("graph", graphs[name].replay)):
-            events = _kernels(run, scratch / "trace.json")[-KERNELS:]
+            events = kernels_of(run, scratch / "trace.json")[-KERNELS:]
             gaps = [after["ts"] - (before["ts"] + before["dur"]) for before, after in pairwise(events)]
             out[f"{name}_{kind}"] = {
                 "dur": summary([e["dur"] for e in events]),
@@ -64,7 +64,7 @@ def _launches(graphs: dict[int, torch.cuda.CUDAGraph]) -> dict[str, float]:
     return {str(nodes): call_us(graph.replay) for nodes, graph in graphs.items()}
 
 
-def _kernels(run: Callable[[], Any], trace: Path) -> list[dict[str, Any]]:
+def kernels_of(run: Callable[[], Any], trace: Path) -> list[dict[str, Any]]:
     """The kernels that a call launches behind a sleep, in the order in which they ran."""
     torch.cuda.synchronize()
     with profile(activities=[ProfilerActivity.CUDA]) as prof:

@@ -9,10 +9,15 @@ from typing import Any
 
 from scenarios.errors import Problem, ScenarioError
 
+OPTIONAL = ("programs",)
+
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
-    """The parsed files of a folder of results; each is written by the measuring module of its name."""
+    """The parsed files of a folder of results; each is written by the measuring module of its name.
+
+    ``programs`` are missing where they were not measured.
+    """
 
     host: dict[str, Any]
     device: dict[str, Any]
@@ -20,6 +25,7 @@ class Measurements:
     layers: dict[str, Any]
     engine: dict[str, Any]
     profiled: dict[str, Any]
+    programs: dict[str, Any] | None = None
 
     def duration(self, op: str) -> float:
         """How long the kernel of this operation runs, by the profiler's stamps."""
@@ -51,6 +57,8 @@ def load(folder: Path) -> Measurements:
     found, problems = {}, []
     for name in Measurements.__slots__:
         path = folder / f"{name}.json"
+        if name in OPTIONAL and not path.exists():
+            continue
         if not path.exists():
             problems.append(Problem(str(path), "", "no such file, expected what the calibration writes"))
             continue

@@ -16,6 +16,9 @@ from sim.timeline.spans import Timeline
 
 FEWEST, MOST, LONG = 2, 40, 50_000_000
 """Passes of a run, which ends once it has taken so many nanoseconds; the first of every four only warm up."""
+TIRING = 2_000_000
+"""Passes longer than this (ns) rest between them for as long as they took: an H100 that multiplies large matrices for
+60 ms without a pause reaches its power limit, and from then on its clocks and its products are a seventh slower."""
 
 
 class ProgramSession:
@@ -48,9 +51,13 @@ class ProgramSession:
             self._threads[mode] = {name: merged(loop) for name, loop in loops.items()} if self._in_one else loops
         passes: list[Timeline] = []
         with no_collection():
-            end = time.perf_counter_ns() + LONG
-            while len(passes) < FEWEST or (len(passes) < MOST and time.perf_counter_ns() < end):
+            worked = 0
+            while len(passes) < FEWEST or (len(passes) < MOST and worked < LONG):
                 passes.append(self._pass(mode))
+                total = program_metrics(passes[-1]).total_ns
+                worked += total
+                if total > TIRING:
+                    time.sleep(total / 1e9)
         warm = sorted(passes[-(-len(passes) // 4) :], key=lambda timeline: program_metrics(timeline).total_ns)
         return warm[(len(warm) - 1) // 2]
 

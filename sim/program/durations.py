@@ -10,6 +10,7 @@ from scenarios.profile import Profile
 from sim.program.decode_curve import DecodeCurve, Roofline, Times
 from sim.program.grid import Points, by_last, grids, interpolate, interpolate_many
 from sim.program.ops import Copy, Direction, Kernel
+from sim.program.products import Products
 from sim.program.prompts import Chunk, PromptCurves
 from sim.program.splits import regime
 
@@ -29,6 +30,8 @@ class Durations:
         self._kinds = profile.kernels
         self._copies = profile.copies
         self._scale = scale
+        self.products = Products(profile.programs, profile.device.multiprocessors) if profile.programs else None
+        """Prices of programs' products and additions, where the profile has them."""
         self._tables = {
             (kind, tuple(table.shape)): table.points for kind, cost in profile.kernels.items() for table in cost.table
         }
@@ -68,6 +71,24 @@ class Durations:
             ns = max(1, round(self._ns(kind, flops, nbytes, weights, rows, shape) * self._scale))
             kernel = self._known[key] = Kernel(name, call, ns, self._kinds[kind].sm, flops, nbytes)
         return kernel
+
+    def matmul(self, name: str, m: int, n: int, k: int, found: float) -> Kernel:
+        """A product of a program, of whose bytes a share is ``found`` in the cache if the profile knows of one."""
+        flops, nbytes = 2 * m * n * k, 2 * (m * k + k * n + m * n)
+        if self.products is None:
+            return self.kernel(
+                name, "gemm", "gemm", flops=flops, nbytes=nbytes, weights=2 * k * n, rows=m, shape=(n, k)
+            )
+        ns, sm = self.products.matmul(m, n, k, found)
+        return Kernel(name, "gemm", max(1, round(ns * self._scale)), sm, flops, nbytes)
+
+    def add(self, name: str, elements: int, found: float) -> Kernel:
+        """An addition of a program, likewise."""
+        nbytes = 3 * 4 * elements
+        if self.products is None:
+            return self.kernel(name, "elementwise", "elementwise", nbytes=nbytes)
+        ns = max(1, round(self.products.add(elements, found) * self._scale))
+        return Kernel(name, "elementwise", ns, self._kinds["elementwise"].sm, 0, nbytes)
 
     def prefill_attention(
         self, shape: tuple[int, int, int], chunks: tuple[Chunk, ...], work: Callable[[int, int], tuple[int, int]]

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Self
 
 from scenarios import ops as recipe
+from scenarios.program import Program
+from sim.program.cache import found_by_op
 from sim.program.durations import Durations
 from sim.program.ops import ENTER_STREAM, Direction, Graph, Kernel, Op, Record, Replay, Think, WaitEvent
 
@@ -12,25 +15,30 @@ from sim.program.ops import ENTER_STREAM, Direction, Graph, Kernel, Op, Record, 
 class Priced:
     """Makes operations whose kernels and copies last as long as a profile says.
 
-    ``entering`` is what it takes a host to enter another stream (ns).
+    ``entering`` is what it takes a host to enter another stream (ns), ``found`` the share of its bytes that an
+    op's kernel finds in the cache; nothing where it is not told.
     """
 
-    def __init__(self, durations: Durations, entering: int = 0) -> None:
+    def __init__(self, durations: Durations, entering: int = 0, found: Mapping[recipe.Op, float] | None = None) -> None:
         self._durations = durations
         self._entering = Think(entering, ENTER_STREAM) if entering else None
+        self._found = found or {}
+
+    @classmethod
+    def of(cls, program: Program, durations: Durations, entering: int = 0) -> Self:
+        """For the ops of a program, which runs over and over."""
+        products = durations.products
+        found = None if products is None else found_by_op((thread.ops for thread in program.threads), products.cache)
+        return cls(durations, entering, found)
 
     def operation(self, op: recipe.Op) -> Op:
         """The operation with its duration; products are of a two-byte type, additions of float32."""
         durations = self._durations
         match op:
             case recipe.Matmul():
-                flops, nbytes = 2 * op.m * op.n * op.k, 2 * (op.m * op.k + op.k * op.n + op.m * op.n)
-                return durations.kernel(
-                    kernel_name(op), "gemm", "gemm", flops=flops, nbytes=nbytes, weights=2 * op.k * op.n, rows=op.m,
-                    shape=(op.n, op.k),
-                )  # fmt: skip
+                return durations.matmul(kernel_name(op), op.m, op.n, op.k, self._found.get(op, 0.0))
             case recipe.Add():
-                return durations.kernel(kernel_name(op), "elementwise", "elementwise", nbytes=3 * 4 * op.elements)
+                return durations.add(kernel_name(op), op.elements, self._found.get(op, 0.0))
             case recipe.Sleep():
                 return Kernel(kernel_name(op), "sleep", op.duration, op.sm)
             case recipe.Copy(direction="d2d"):

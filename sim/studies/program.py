@@ -58,7 +58,7 @@ def run_program(
         return run_training(loaded, mode, seed, machine, numbers=numbers)
     assert isinstance(program, Program)
     costs = program_costs(loaded, numbers, profiled=profiled)
-    priced = Priced(Durations(loaded.profile, program.kernels.scale), costs.entering)
+    priced = Priced.of(program, Durations(loaded.profile, program.kernels.scale), costs.entering)
 
     def run(on: Machine | FastMachine) -> Timeline:
         recipe = Recipe(priced, graphs=mode == "graph")

@@ -16,11 +16,13 @@ from sim.studies.table import time
 from sim.studies.why import step_time
 
 SECTION = "CUDA graphs: recording once, playing many"
-INSTANTIATED_A_NODE = 3_100
-"""Nanoseconds that capturing takes a kernel node on top of the call that launches it: recording and instantiating.
+INSTANTIATED_A_NODE = 1_000
+"""Nanoseconds that capturing takes a kernel node on top of an engine's call that launches it: recording it takes less
+than submitting it, instantiating it more than that.
 
-Median of the six chains of 300 and 900 kernels in ``gpu/results/nvidia-h200/2026-11-23/micro.json`` (``capture_us``
-less ``eager_host``, a node: -0.7 to 6.6 us; H200, driver 580.159, torch 2.11).
+Median of fourteen runs of captures of three models' buckets on an H100 (driver 580.159, torch 2.11) less the launches
+that are predicted, a node: 0.6 to 4.4 us, the upper half where the host was slow meanwhile. Bare chains of torch's
+products and pointwise kernels on another H100 took 0.8 us a node less than their launches (-1.7 to 1.8).
 """
 REASONS = ("launches", "gaps", "latency")
 SHORT = ("workload.output_tokens=24", "engine.modes=serial-eager,serial-graph")
