@@ -11,7 +11,7 @@ from typing import NamedTuple
 from gpu.profiling.alignment import Clock
 from sim.timeline.kineto import Call, Trace
 from sim.timeline.rows import Rows
-from sim.timeline.spans import Delivery, Kind, Place, Recorder, Timeline
+from sim.timeline.spans import Delivery, Kind, Place, Recorder, Served, Timeline
 
 
 class Span(NamedTuple):
@@ -86,7 +86,7 @@ def joined(host: Timeline, trace: Trace, clock: Clock, streams: Mapping[int, str
         early += [lead] if lead > clock.error else []
         number = out.name(work.name)
         out.span(tracks[work.stream], start, end, work.kind, number, work.correlation, steps[work.correlation])
-    out.deliveries, out.served = Rows(Delivery, host.deliveries), list(host.served)
+    out.deliveries, out.served = Rows(Delivery, host.deliveries), Rows(Served, host.served)
     return Joined(out.timeline(host.origin), outside, len(early) - 1, max(early))
 
 

@@ -11,15 +11,17 @@ import numpy as np
 import numpy.typing as npt
 
 T = TypeVar("T")
+NARROW, WIDE = "i", "q"
+"""Integers of 4 and of 8 bytes."""
 BLOCK = 1024
 """Records that wait, at most, until they are put into columns together."""
 
 
 class Rows(Sequence[T], Generic[T]):
-    """A sequence of records of one dataclass whose fields are integers, truth values or texts.
+    """A sequence of records of one dataclass whose fields are integers, truth values or other objects.
 
-    Records are made as they are read; millions of them take 8 bytes a field. It is equal to any sequence of equal
-    records.
+    Records are made as they are read; millions of them take 4 bytes a field, or 8 where numbers are large. It is equal
+    to any sequence of equal records.
     """
 
     __hash__ = None  # type: ignore[assignment]  # it grows
@@ -27,7 +29,10 @@ class Rows(Sequence[T], Generic[T]):
     def __init__(self, kind: type[T], records: Iterable[T] = ()) -> None:
         self._kind = kind
         self._fields = {f.name: str(f.type) for f in fields(kind)}  # type: ignore[arg-type]
-        self._settled: list[Any] = [[] if type_ == "str" else array("q") for type_ in self._fields.values()]
+        self._settled: list[Any] = [
+            array(NARROW) if type_ in ("int", "bool") else [] for type_ in self._fields.values()
+        ]
+        self._shared = False
         self._new: list[tuple[Any, ...]] = []
         self._truths = [i for i, type_ in enumerate(self._fields.values()) if type_ == "bool"]
         for record in records:
@@ -50,9 +55,23 @@ class Rows(Sequence[T], Generic[T]):
             self._settle()
 
     def _settle(self) -> None:
-        for column, values in zip(self._settled, zip(*self._new, strict=True), strict=True):
-            column.extend(values)
+        self._own()
+        for at, values in enumerate(zip(*self._new, strict=True)):
+            self._grow(at, values)
         self._new.clear()
+
+    def _own(self) -> None:
+        """Before they grow, take columns that a copy has, too, for itself."""
+        if self._shared:
+            self._settled, self._shared = [column[:] for column in self._settled], False
+
+    def _grow(self, at: int, values: Sequence[Any]) -> None:
+        column, length = self._settled[at], len(self._settled[at])
+        try:
+            column.extend(values)
+        except OverflowError:
+            self._settled[at] = array(WIDE, column[:length])
+            self._settled[at].extend(values)
 
     @property
     def _columns(self) -> list[Any]:
@@ -62,11 +81,9 @@ class Rows(Sequence[T], Generic[T]):
 
     def extend(self, count: int, *values: Any) -> None:
         """Add so many records: of each field an array of as many integers, or one value that all of them have."""
-        for column, value in zip(self._columns, values, strict=True):
-            if isinstance(value, np.ndarray):
-                column.frombytes(np.ascontiguousarray(value, dtype=np.int64).tobytes())
-            else:
-                column.extend([value] * count)
+        for at, (_, value) in enumerate(zip(self._columns, values, strict=True)):
+            self._own()
+            self._grow(at, value.tolist() if isinstance(value, np.ndarray) else [value] * count)
 
     def column(self, name: str) -> npt.NDArray[np.int64]:
         """One field of all records, which must be integers or truth values."""
@@ -75,8 +92,8 @@ class Rows(Sequence[T], Generic[T]):
     def copy(self) -> Rows[T]:
         """The same records, which do not grow with these."""
         other = Rows(self._kind)
-        for mine, theirs in zip(self._columns, other._columns, strict=True):
-            theirs.extend(mine)
+        other._settled = list(self._columns)
+        other._shared = self._shared = True
         return other
 
     def __len__(self) -> int:

@@ -141,7 +141,7 @@ class Recorder:
         self.tracks: list[Track] = []
         self.names: list[str] = []
         self.deliveries: Rows[Delivery] = Rows(Delivery)
-        self.served: list[Served] = []
+        self.served: Rows[Served] = Rows(Served)
         self._scheduled: dict[int, int] = {}
         self._first: dict[int, tuple[int, int]] = {}
         self._resumed: dict[int, list[tuple[int, int, int]]] = {}
@@ -196,23 +196,23 @@ class Recorder:
     def emit(self, outputs: Outputs, now: int) -> None:
         """Stamp a step's outputs as they reach the clients."""
         batch, place = outputs.batch, len(self.deliveries)
+        prompts = batch.prompts
         self.deliveries.add(
-            now, batch.index, batch.rows - batch.partial, outputs.tokens, bool(batch.prompts),
-            batch.kv_blocks, len(batch.preempted), batch.cached, batch.decode_rows - outputs.late, batch.padding,
+            now, batch.index, batch.rows - batch.partial if prompts else batch.rows, outputs.tokens, bool(prompts),
+            batch.kv_blocks, len(batch.preempted), batch.cached, batch.rows - len(prompts) - outputs.late,
+            batch.padding,
         )  # fmt: skip
         for request in outputs.first:
             self._first[request.id] = now, place
-        for chunk in batch.prompts:
+        for chunk in prompts:
             if chunk.output > 1:
                 self._resumed.setdefault(chunk.request.id, []).append((chunk.output, now, place))
         for request, tokens, reason in outputs.finished:
-            (first, delivery), resumed = self._first.pop(request.id), tuple(self._resumed.pop(request.id, ()))
-            scheduled = self._scheduled.pop(request.id, request.arrival)
-            self.served.append(
-                Served(
-                    request.id, request.arrival, first, now, tokens, reason.value,
-                    request.context, scheduled, delivery, resumed,
-                )
+            number, arrival = request.id, request.arrival
+            first, delivery = self._first.pop(number)
+            self.served.add(
+                number, arrival, first, now, tokens, reason.value, request.context,
+                self._scheduled.pop(number, arrival), delivery, tuple(self._resumed.pop(number, ())),
             )  # fmt: skip
 
     def timeline(self, origin: int = 0, machine: str = "reference") -> Timeline:
@@ -222,7 +222,7 @@ class Recorder:
         """
         names, parts = tuple(self.names), tuple(self._parts)
         spans = Spans(lambda: _sorted(names, _written(parts)))
-        return Timeline(tuple(self.tracks), spans, self.deliveries.copy(), tuple(self.served), origin, machine=machine)
+        return Timeline(tuple(self.tracks), spans, self.deliveries.copy(), self.served.copy(), origin, machine=machine)
 
 
 def _written(parts: Sequence[bytearray | _Later]) -> Column:
@@ -283,7 +283,7 @@ class Timeline:
     tracks: tuple[Track, ...]
     spans: Spans = field(repr=False)
     deliveries: Sequence[Delivery] = field(default=(), repr=False)
-    served: tuple[Served, ...] = field(default=(), repr=False)
+    served: Sequence[Served] = field(default=(), repr=False)
     origin: int = 0
     clock_error: int = 0
     machine: str = "reference"

@@ -34,6 +34,8 @@ def test_rows_are_the_sequence_of_their_records(records: list[Thing], low: int) 
     copy.append(Thing(1, good=True, name="c"))
     assert len(rows) == len(records)
     assert copy != rows
+    rows.append(Thing(2, good=False, name="d"))
+    assert (rows[-1].name, copy[-1].name, len(copy)) == ("d", "c", len(rows))
 
 
 def test_many_are_added_at_once() -> None:
