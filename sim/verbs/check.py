@@ -120,7 +120,7 @@ def _list(*, as_json: bool) -> int:
             import json
 
             told = [{"name": name, "forbids": one.forbids, "why": one.why} for name, one in found.items()]
-            print(json.dumps(told, indent=2), flush=True)
+            print(json.dumps({"invariants": told}, indent=2), flush=True)
         else:
             for name, one in found.items():
                 print(f"{name}: {one.forbids}\n    since {one.why}", flush=True)

@@ -55,7 +55,7 @@ def _list_engines(*, as_json: bool) -> int:
         if as_json:
             import json
 
-            print(json.dumps(engine_rows(), indent=2), flush=True)
+            print(json.dumps({"engines": engine_rows()}, indent=2), flush=True)
         else:
             print_engines(Printer(140))
     return DONE

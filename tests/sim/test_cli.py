@@ -370,6 +370,6 @@ def test_list_engines_sets_their_knobs_side_by_side(capsys: Capture) -> None:
     assert re.search(r"^nano-vllm +- +1 +1 +-", out, re.MULTILINE)
     assert "nano-vllm has no overlap: each step ends in .tolist()" in out
     assert main(["list", "engines", "--json"]) == 0
-    rows = {row["engine"]: row for row in json.loads(capsys.readouterr().out)}
+    rows = {row["engine"]: row for row in json.loads(capsys.readouterr().out)["engines"]}
     assert (rows["nano-vllm"]["overlap"], rows["vllm-v1-async"]["staging"]) == (None, "event")
     assert rows["vllm-v1-async"]["inputs"] == "forward"
