@@ -93,6 +93,10 @@ def _run(words: list[str]) -> int:
         for problem in error.problems:
             print(f"overlapsim: {problem}", file=sys.stderr)
         return BAD_INPUT
+    except KeyboardInterrupt:
+        if hasattr(arguments, "resume") and arguments.out is not None:
+            print("overlapsim: interrupted; the same command with --resume goes on", file=sys.stderr)
+        return INTERRUPTED
 
 
 if __name__ == "__main__":

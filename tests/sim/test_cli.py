@@ -323,6 +323,18 @@ def test_an_interrupt_exits_130_and_writes_nothing(tmp_path: Path, monkeypatch: 
     assert list(tmp_path.iterdir()) == []
 
 
+def test_an_interrupted_sweep_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Capture
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sim.studies.sweep.run.run_points", interrupted)
+    words = ["sweep", "launch-chain", "--vary", "count=1,2", "--out", str(tmp_path / "a.parquet")]
+    assert main(words) == 130
+    assert capsys.readouterr().err.endswith("overlapsim: interrupted; the same command with --resume goes on\n")
+
+
 def test_help_without_arguments_and_as_asked_for(capsys: Capture) -> None:
     assert main([]) == 0
     bare = capsys.readouterr().out
