@@ -38,12 +38,14 @@ MemoryShare = Annotated[float, Field(gt=0, le=1)]
 class HostCost(Table):
     """Host time of one part of a step: `base` plus so much for each row, token and prompt of the batch.
 
-    A piece of a prompt counts as a prompt; of `receive` the rows are the requests that have come.
+    A step that computes prompts adds `prefill`, however many; a piece of a prompt counts as a prompt. Of `receive` the
+    rows are the requests that have come.
     """
 
     base: Duration
     per_row: Duration = 0
     per_token: Duration = 0
+    prefill: Duration = 0
     per_prompt: Duration = 0
     source: str
 
@@ -147,6 +149,7 @@ class HostOverride(Table):
     base: Duration | None = None
     per_row: Duration | None = None
     per_token: Duration | None = None
+    prefill: Duration | None = None
     per_prompt: Duration | None = None
 
 

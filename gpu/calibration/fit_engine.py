@@ -10,7 +10,7 @@ from gpu.calibration.measurements import Measurements
 from scenarios.engine import EnginePreset
 from scenarios.loader import load_engine
 from scenarios.units import format_duration
-from sim.studies.host_numbers import ALIKE, CALLS, KERNELS, WORK
+from sim.studies.host_numbers import ALIKE, CALLS, KERNELS, WORK, prefill_of
 
 PREFILL = ("attention_prefill", "index")
 ALWAYS = ("base", "per_row")
@@ -59,7 +59,8 @@ def _work(name: str, numbers: dict[str, int], prefill: dict[str, int], scatter: 
         told += "; a prompt's and a token's from steps of one prompt to dozens"
     elif f"{name}_per_token" in prefill:
         told += "; a token's from prompts alone in their steps"
-    costs = {"base": numbers[name], "per_row": per_row, "per_token": per_token, "per_prompt": per_prompt}
+    costs = {"base": numbers[name], "per_row": per_row, "per_token": per_token}
+    costs |= {"prefill": prefill_of(name, prefill, numbers[name]), "per_prompt": per_prompt}
     return {**{of: ns for of, ns in costs.items() if ns or of in ALWAYS}, "source": scatter + told}
 
 

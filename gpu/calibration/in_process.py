@@ -34,11 +34,15 @@ FIRST = "embedding"
 """The first launch of a forward pass, which is priced with what the first of each other kind take beyond later ones."""
 AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
 WORK = ("receive", "schedule", "prepare", "process")
-PER_PROMPT = {"schedule": ("schedule",), "prepare": ("prepare", "launch")}
-"""Work that grows with prompts and their tokens, and its spans; filling a step's inputs is part of its launch."""
+BEGINS = ("stream", "memcpy")
+"""Kinds of launch that a step may begin with, on a GPU and on a CPU."""
+OF_PROMPTS = ("schedule", "prepare")
+"""Work that grows with prompts and their tokens."""
 CLIENTS, TURNS = 48, 3
 LENGTHS = ((64, 200), (300, 900), (1500, 3900))
 """Lengths of prompts of as many runs: the shorter they are, the more of them share a step."""
+APART, PROMPTS_APART = "400/s", 32
+"""How fast so many prompts come in a run in which most are alone in their step, between steps that decode."""
 ROWS = (2, 240)
 """Batches between which the scheduler's costs a row are taken."""
 LAYERS, STEPS, CONTEXT, DEVICE_US = 16, 16, 1024, 3000
@@ -164,44 +168,76 @@ def measure() -> dict[str, int]:
 def measure_prefill() -> dict[str, int]:
     """What only prefill steps cost; not part of ``measure``, whose numbers are few.
 
-    By kind what only they launch, and what prompts add to the scheduler's work: ``..._per_prompt`` each of them,
-    ``..._per_token`` each of its tokens, from steps of one prompt to dozens, and what each request takes to receive.
+    By kind what only they launch, in a model of many layers, since a step's first launch of its kind is a cold one; and
+    what prompts make of the scheduler's work: ``..._with_prompts`` in a step that computes any, on top of it
+    ``..._per_prompt`` each and ``..._per_token`` each of its tokens, from steps of one prompt, between steps that
+    decode, to dozens; and what each request takes to receive.
     """
     watch = Stopwatch()
-    run = _prefilling(LENGTHS[-1])
+    run = _prefilling(None)
     run.wrap = watch.wrap
     run.run("overlap-eager")
     numbers = {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
-    rows: list[tuple[int, int, Counter[str]]] = []
+    rows: list[tuple[int, int, dict[str, int]]] = []
     received = []
-    for low, high in LENGTHS:
-        run = _prefilling((low, high))
-        run.wrap = lambda _, call: call
-        turns = [_of_prompts(run, run.run("overlap-eager")) for _ in range(TURNS)]
+    for lengths in (None, *LENGTHS):
+        run = _prefilling(lengths)
+        turns = [_of_prompts(run) for _ in range(TURNS)]
+        if lengths is None:  # whoever comes meets whom it may: every run has steps of its own
+            rows += [step for _, steps in turns for step in steps]
+            continue
         received.append(median(turn[0] for turn in turns))
         for steps in zip(*(turn[1] for turn in turns), strict=True):
             prompts, tokens, _ = steps[0]
-            rows.append((prompts, tokens, Counter({w: round(median(s[2][w] for s in steps)) for w in PER_PROMPT})))
+            rows.append((prompts, tokens, {name: round(median(s[2][name] for s in steps)) for name in OF_PROMPTS}))
     numbers["receive_per_request"] = round(median(received))
-    for name in PER_PROMPT:
+    for name in OF_PROMPTS:
         columns = np.array([(1, prompts, tokens) for prompts, tokens, _ in rows], float)
-        _, per_prompt, per_token = non_negative(columns, np.array([work[name] for *_, work in rows], float))
-        numbers |= {f"{name}_per_prompt": round(per_prompt), f"{name}_per_token": round(per_token)}
+        found = non_negative(columns, np.array([work[name] for *_, work in rows], float)).tolist()
+        parts = zip(("with_prompts", "per_prompt", "per_token"), found, strict=True)
+        numbers |= {f"{name}_{of}": round(ns) for of, ns in parts}
     return numbers
 
 
-def _of_prompts(run: TorchRun, timeline: Timeline) -> tuple[float, list[tuple[int, int, Counter[str]]]]:
-    """What a request took to receive, and of each prefill step its prompts, their tokens and the scheduler's work."""
+def _of_prompts(run: TorchRun) -> tuple[float, list[tuple[int, int, dict[str, int]]]]:
+    """What a request took to receive, and of each prefill step its prompts, their tokens and the scheduler's work.
+
+    Preparing a step goes on until its first launch.
+    """
+    begun: list[int] = []
+
+    def wrap(kind: str, call: Call) -> Call:
+        if kind not in BEGINS:
+            return call
+
+        def stamped() -> None:
+            begun.append(clock())
+            call()
+
+        return stamped
+
+    run.wrap = wrap
+    timeline = run.run("overlap-eager")
     assert run.inputs is not None
-    work = {name: sum((_by_step(timeline, span) for span in spans), Counter()) for name, spans in PER_PROMPT.items()}
+    work = {name: _by_step(timeline, name) for name in OF_PROMPTS}
+    first = np.array(begun) - timeline.origin
+    for step, start in _starts(timeline, "launch").items():
+        work["prepare"][step] += int(first[np.searchsorted(first, start)]) - start
     steps = []
     for delivery, members in zip(timeline.deliveries, run.inputs.steps, strict=True):
         if delivery.prefill:
             tokens = sum(request.context for request in members if request is not None)
-            steps.append((len(members), tokens, Counter({name: found[delivery.step] for name, found in work.items()})))
-    first = timeline.table[timeline.column("name") == timeline.names.index("receive")][0]
-    took = int(first[FIELDS.index("end")] - first[FIELDS.index("start")])
+            steps.append((len(members), tokens, {name: found[delivery.step] for name, found in work.items()}))
+    receive = timeline.table[timeline.column("name") == timeline.names.index("receive")][0]
+    took = int(receive[FIELDS.index("end")] - receive[FIELDS.index("start")])
     return took / len(timeline.served), steps
+
+
+def _starts(timeline: Timeline, name: str) -> dict[int, int]:
+    """When the span of this name began, by the step that it belongs to."""
+    rows = timeline.table[timeline.column("name") == timeline.names.index(name)]
+    start, step = FIELDS.index("start"), FIELDS.index("step")
+    return {row[step]: row[start] for row in rows.tolist()}
 
 
 def _by_step(timeline: Timeline, name: str) -> Counter[int]:
@@ -215,13 +251,21 @@ def _by_step(timeline: Timeline, name: str) -> Counter[int]:
 
 
 @cache
-def _prefilling(lengths: tuple[int, int]) -> TorchRun:
-    """Clients that all ask at the start, so that every run computes the same prompts in the same steps."""
-    sets = [f"workload.clients={CLIENTS}", f"workload.requests={CLIENTS}", "workload.output_tokens=2"]
-    low, high = lengths
-    sets += [f"workload.context={{kind='uniform',low={low},high={high}}}", f"engine.buckets=[{CLIENTS}]"]
-    serving = ServingRun.of(load_scenario("limits-few-clients", [*sets, "engine.preset=lean"]))
-    run = TorchRun.of(replace(serving, model=_small(1)), _device())
+def _prefilling(lengths: tuple[int, int] | None) -> TorchRun:
+    """Clients that all ask at the start, so that every run computes the same prompts in the same steps.
+
+    Without lengths, prompts of all of them that come one by one, to a model of many layers.
+    """
+    low, high = lengths or (LENGTHS[0][0], LENGTHS[-1][1])
+    sets = [f"workload.context={{kind='uniform',low={low},high={high}}}", f"engine.buckets=[{CLIENTS}]"]
+    if lengths is None:
+        sets += [f"workload.rate={APART}", "workload.arrivals=constant", f"workload.requests={PROMPTS_APART}"]
+        name, sets = "open-qwen3-0.6b", [*sets, "workload.output_tokens=24"]
+    else:
+        sets += [f"workload.clients={CLIENTS}", f"workload.requests={CLIENTS}", "workload.output_tokens=2"]
+        name = "limits-few-clients"
+    serving = ServingRun.of(load_scenario(name, [*sets, "engine.preset=lean"]))
+    run = TorchRun.of(replace(serving, model=_small(1 if lengths else LAYERS)), _device())
     run.run("overlap-eager")
     return run
 

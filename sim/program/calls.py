@@ -30,15 +30,16 @@ class HostCosts:
     """Host time of enqueuing and of the server's own work, medians in nanoseconds.
 
     ``framework`` is what the framework adds to a bare launch, by the operation's name, ``framework_default`` for the
-    others. ``work`` gives, by name, (base, per row, per token) of the server's work, ``prompts`` what each prompt of a
-    batch adds. ``scale`` multiplies all of it, API calls included; ``extra`` is added to each schedule, unscaled.
+    others. ``work`` gives, by name, (base, per row, per token) of the server's work, ``prompts`` what prompts add to
+    it, (any at all, each). ``scale`` multiplies all of it, API calls included; ``extra`` is added to each schedule,
+    unscaled.
     """
 
     constants: Constants = field(default_factory=Constants)
     framework: Mapping[str, int] = field(default_factory=dict)
     framework_default: int = 0
     work: Mapping[str, tuple[int, int, int]] = field(default_factory=dict)
-    prompts: Mapping[str, int] = field(default_factory=dict)
+    prompts: Mapping[str, tuple[int, int]] = field(default_factory=dict)
     scale: float = 1.0
     extra: int = 0
     _calls: dict[object, Call] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -50,7 +51,8 @@ class HostCosts:
         ns = self._works.get(key)
         if ns is None:
             base, per_row, per_token = self.work.get(name, (0, 0, 0))
-            of_prompts = self.prompts.get(name, 0) * prompts
+            any_prompts, per_prompt = self.prompts.get(name, (0, 0))
+            of_prompts = any_prompts + per_prompt * prompts if prompts else 0
             ns = self.scaled(base + per_row * rows + per_token * tokens + of_prompts)
             ns = self._works[key] = ns + self.extra if name == "schedule" else ns
         return ns

@@ -44,8 +44,9 @@ def with_host_numbers(
     """A preset and constants whose host times are these: nanoseconds by kind of launch, of work, and ``..._per_row``.
 
     The thinnest launch becomes the bare one, and what another takes beyond it becomes the framework's. What has no
-    number keeps its cost, as ``..._per_prompt`` and ``..._per_token`` do where nothing was measured of prompts; a row,
-    which is a token in decode, costs what it was measured to cost with it.
+    number keeps its cost, as those of prompts do where nothing was measured of them (``..._with_prompts`` is a step's
+    base, ``..._per_prompt`` and ``..._per_token`` come on top); a row, which is a token in decode, costs what it was
+    measured to cost with it.
     """
     launch = min(numbers[kind] for kind in KERNELS if kind in numbers)
     constants = replace(
@@ -62,6 +63,12 @@ def with_host_numbers(
     return engine.model_copy(update={"framework": framework, "host": host}), constants
 
 
+def prefill_of(name: str, numbers: Mapping[str, int], base: int, unknown: int = 0) -> int:
+    """What a step with prompts takes beyond a decode step's base, where that was measured."""
+    with_prompts = numbers.get(f"{name}_with_prompts")
+    return unknown if with_prompts is None else max(0, with_prompts - base)
+
+
 def _work(name: str, cost: HostCost, numbers: Mapping[str, int]) -> HostCost:
     """One part of the scheduler's work as measured; the rows of ``receive`` are the requests that have come."""
     per_token = numbers.get(f"{name}_per_token", cost.per_token)
@@ -74,6 +81,7 @@ def _work(name: str, cost: HostCost, numbers: Mapping[str, int]) -> HostCost:
             "base": numbers[name],
             "per_row": per_row,
             "per_token": per_token,
+            "prefill": prefill_of(name, numbers, numbers[name], cost.prefill),
             "per_prompt": numbers.get(f"{name}_per_prompt", cost.per_prompt),
             "source": SOURCE,
         }

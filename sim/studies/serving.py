@@ -227,7 +227,7 @@ class ServingRun:
             for name in ("receive", "schedule", "prepare", "process", "mask")
             if (cost := getattr(host, name)) is not None
         }
-        prompts = {name: ns for name in work if (ns := getattr(host, name).per_prompt)}
+        prompts = {name: (cost.prefill, cost.per_prompt) for name in work for cost in [getattr(host, name)]}
         return HostCosts(
             self.constants, framework.by_kind, framework.default, work, prompts, self.scale, self.scenario.host.extra
         )

@@ -14,6 +14,7 @@ from gpu.calibration.fit_constants import fit_constants
 from gpu.calibration.measurements import Measurements, load
 from gpu.calibration.regression import non_negative
 from scenarios.loader import load_scenario
+from scenarios.units import parse_duration
 from sim.studies.serving import ServingRun
 
 FOLDER = Path(__file__).parents[2] / "gpu/results/nvidia-h200"
@@ -48,6 +49,15 @@ def test_what_prompts_add_is_priced_by_prompt_and_a_request_by_its_coming(measur
     assert (host["schedule"]["per_prompt"], host["receive"]["per_row"]) == ("9us", "1.5us")
     assert "per_token" not in host["schedule"]
     assert "per_prompt" not in host["prepare"]
+
+
+def test_a_step_with_prompts_has_a_base_of_its_own(measured: Measurements) -> None:
+    base = with_prefill(measured)["prepare"]
+    assert "prefill" not in base
+    decode = parse_duration(base["base"])
+    found = with_prefill(measured, prepare_with_prompts=decode + 7_000, schedule_with_prompts=1)
+    assert found["prepare"]["prefill"] == "7us"
+    assert "prefill" not in found["schedule"]  # less than a decode step's: it is noise
 
 
 def test_coefficients_are_what_made_the_numbers_and_never_negative() -> None:

@@ -118,8 +118,9 @@ def test_work_is_paid_by_row_token_and_prompt() -> None:
     def loop() -> Loop[None]:
         yield Host("schedule", lambda: mixed)
 
-    costs = HostCosts(work={"schedule": (100, 7, 1)}, prompts={"schedule": 1000}, scale=2.0)
-    assert host(Machine(costs).run({"host": loop()})) == [("schedule", 0, 2 * (100 + 3 * 7 + 71 + 2 * 1000))]
+    costs = HostCosts(work={"schedule": (100, 7, 1)}, prompts={"schedule": (300, 1000)}, scale=2.0)
+    assert host(Machine(costs).run({"host": loop()})) == [("schedule", 0, 2 * (100 + 3 * 7 + 71 + 300 + 2 * 1000))]
+    assert costs.work_ns("schedule", 3, 3) == 2 * (100 + 3 * 7 + 3)  # nothing of either where no prompt is
 
 
 def test_a_naive_phase_waits_for_the_device_after_every_operation() -> None:

@@ -62,7 +62,7 @@ def runs(draw: st.DrawFn, longest: int = 10) -> ServingRun:
             "token_budget": draw(st.sampled_from((9, 40, 300, 8192))),
         }
     )
-    schedule = engine.host.schedule.model_copy(update={"per_prompt": draw(cost)})
+    schedule = engine.host.schedule.model_copy(update={"prefill": draw(cost), "per_prompt": draw(cost)})
     engine = engine.model_copy(update={"host": engine.host.model_copy(update={"schedule": schedule})})
     host = run.scenario.host.model_copy(update={"extra": draw(cost), "jitter": draw(st.booleans())})
     constants = {name: draw(cost) for name in ("wake_spin", "launch_latency", "stream_gap", "stream_switch")}
