@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,24 +12,30 @@ from sim.fast.pace import Pace
 from sim.fast.spans import CALL, KERNEL, SpanWriter
 from sim.timeline.spans import FIELDS, Column, Kind, Recorder
 
-Values = Callable[[Any], Column]
-"""What a form amounts to in each iteration."""
+Form = Any
+Values = Callable[[Sequence[Form]], Column]
+"""What forms amount to: forms by iterations."""
+TRACK, START, END, KIND, NAME, CORRELATION, STEP = range(len(FIELDS))
+NO_STEP = -(1 << 40)
+"""Far before any step."""
 
 
 @dataclass(frozen=True, eq=False, slots=True)
-class _Rows:
-    """Spans that one entry writes in each iteration; ``correlation`` and ``step`` count from the iteration's first.
+class _Many:
+    """Spans of kernels or calls from place ``low`` of an iteration on; ``numbers`` count from its first correlation.
 
-    ``times`` gives their starts and ends, spans by iterations.
+    ``times`` takes what its forms amount to and puts starts and ends into columns of iterations by spans.
     """
 
+    low: int
     track: int
     kind: int
     names: Any
     count: int
-    correlation: Any
-    step: int | None
-    times: Callable[[Values], tuple[Column, Column]]
+    numbers: Any
+    step: int
+    forms: tuple[Form, ...]
+    times: Callable[[Column, Column, Column], None]
 
 
 class ComposedSpans(SpanWriter):
@@ -37,14 +43,20 @@ class ComposedSpans(SpanWriter):
 
     def __init__(self, recorder: Recorder, track: int, *, kept: bool) -> None:
         super().__init__(recorder, track, kept=kept)
-        self._rows_of_one: list[_Rows] = []
+        self._many: list[_Many] = []
+        self._places: list[int] = []
+        self._single: list[tuple[int, int, int, int, int]] = []
+        self._starts: list[Form] = []
+        self._ends: list[Form] = []
+        self._spans = 0
         self._calls = 0
 
-    def _one(self, track: int, start: Any, end: Any, kind: int, name: str, correlation: int, step: int | None) -> None:
-        def times(values: Values) -> tuple[Column, Column]:
-            return values(start)[np.newaxis], values(end)[np.newaxis]
-
-        self._rows_of_one.append(_Rows(track, kind, self.recorder.name(name), 1, correlation, step, times))
+    def _one(self, track: int, start: Form, end: Form, kind: int, name: str, number: int, step: int | None) -> None:
+        self._places.append(self._spans)
+        self._single.append((track, kind, self.recorder.name(name), number, NO_STEP if step is None else step))
+        self._starts.append(start)
+        self._ends.append(end)
+        self._spans += 1
 
     def host(self, start: Any, end: Any, kind: Kind, name: str, step: int | None = None) -> None:
         """Work or a wait of the host thread."""
@@ -65,11 +77,13 @@ class ComposedSpans(SpanWriter):
         """The kernels of the graph that the last call launched; ``ns`` is kernels by iterations."""
         count = len(ns)
 
-        def times(values: Values) -> tuple[Column, Column]:
-            ends = np.cumsum(ns, axis=0) + gap * np.arange(count)[:, np.newaxis] + values(start)
-            return ends - ns, ends
+        def times(values: Column, starts: Column, ends: Column) -> None:
+            each = ns.T[: len(starts)]
+            np.cumsum(each, axis=1, out=ends)
+            ends += values[0][: len(starts), np.newaxis] + gap * np.arange(count)
+            np.subtract(ends, each, out=starts)
 
-        self._rows_of_one.append(_Rows(track, KERNEL, names, count, self._calls, step, times))
+        self._several(_Many(self._spans, track, KERNEL, names, count, self._calls, step, (start,), times))
 
     def train(
         self, track: int, begin: Any, returns: Column, pace: Pace, first: Any, ns: Column, names: Column, step: int
@@ -81,48 +95,59 @@ class ComposedSpans(SpanWriter):
         numbers = np.arange(self._calls + 1, self._calls + 1 + count)
         self._calls += count
 
-        def calls(values: Values) -> tuple[Column, Column]:
-            ends = returns[:, np.newaxis] + values(begin)
-            return np.concatenate([values(begin)[np.newaxis], ends[:-1]]), ends
+        def calls(values: Column, starts: Column, ends: Column) -> None:
+            np.add(values[0][: len(starts), np.newaxis], returns, out=ends)
+            starts[:, 0] = values[0][: len(starts)]
+            starts[:, 1:] = ends[:, :-1]
 
-        def kernels(values: Values) -> tuple[Column, Column]:
-            starts = pace.starts(values(first), values(begin))
-            return starts, starts + ns
+        def kernels(values: Column, starts: Column, ends: Column) -> None:
+            steps = len(starts)
+            starts[:] = pace.starts(values[1], values[0])[:, :steps].T
+            np.add(starts, ns.T[:steps], out=ends)
 
-        self._rows_of_one.append(_Rows(self._track, CALL, self._launch, count, numbers, step, calls))
-        self._rows_of_one.append(_Rows(track, KERNEL, names, count, numbers, step, kernels))
+        self._several(_Many(self._spans, self._track, CALL, self._launch, count, numbers, step, (begin,), calls))
+        self._several(_Many(self._spans, track, KERNEL, names, count, numbers, step, (begin, first), kernels))
+
+    def _several(self, many: _Many) -> None:
+        self._many.append(many)
+        self._spans += many.count
 
     def write(self, recorder: Recorder, values: Values, steps: int, index: int) -> None:
         """Append the spans of the first so many iterations, the first of which launches step ``index``."""
-        if not self._rows_of_one:
+        if not self._spans:
             return
-        correlations = recorder.correlate(self._calls * steps) - 1 + self._calls * np.arange(steps)
-        indices = index + np.arange(steps)
-        spans = sum(rows.count for rows in self._rows_of_one)
+        before = recorder.correlate(self._calls * steps) - 1 + self._calls * np.arange(steps)[:, np.newaxis]
+        indices = index + np.arange(steps)[:, np.newaxis]
 
-        def write(flat: Column) -> None:
-            known: dict[int, Column] = {}
+        def write(rows: Column) -> None:
+            table = rows.reshape(steps, self._spans, len(FIELDS))
+            self._write_single(table, values, before, indices)
+            for many in self._many:
+                part = table[:, many.low : many.low + many.count]
+                many.times(values(many.forms), part[:, :, START], part[:, :, END])
+                part[:, :, TRACK] = many.track
+                part[:, :, KIND] = many.kind
+                part[:, :, NAME] = many.names
+                part[:, :, CORRELATION] = many.numbers + before
+                part[:, :, STEP] = indices + many.step
 
-            def once(form: Any) -> Column:
-                """One call's end is the next one's start."""
-                found = known.get(id(form))
-                if found is None:
-                    found = known[id(form)] = values(form)
-                return found
+        recorder.later(steps * self._spans, write)
 
-            table = flat.reshape(steps, spans, len(FIELDS))
-            low = 0
-            for rows in self._rows_of_one:
-                part = table[:, low : low + rows.count]
-                low += rows.count
-                starts, ends = rows.times(once)
-                part[:, :, 0] = rows.track
-                part[:, :, 1] = starts.T[:steps]
-                part[:, :, 2] = ends.T[:steps]
-                part[:, :, 3] = rows.kind
-                part[:, :, 4] = rows.names
-                called = np.ndim(rows.correlation) or rows.correlation
-                part[:, :, 5] = rows.correlation + correlations[:, np.newaxis] if called else 0
-                part[:, :, 6] = -1 if rows.step is None else (indices + rows.step)[:, np.newaxis]
-
-        recorder.later(steps * spans, write)
+    def _write_single(self, table: Column, values: Values, before: Column, indices: Column) -> None:
+        """The spans that are written one by one in an iteration, all at once for all iterations."""
+        forms = {id(form): form for form in (*self._starts, *self._ends)}  # one call's end is the next one's start
+        number = {key: i for i, key in enumerate(forms)}
+        found = values(list(forms.values()))[:, : len(table)]
+        places = np.array(self._places)
+        tracks, kinds, names, numbers, steps = np.array(self._single, dtype=np.int64).T
+        columns = {
+            TRACK: tracks,
+            START: found[[number[id(form)] for form in self._starts]].T,
+            END: found[[number[id(form)] for form in self._ends]].T,
+            KIND: kinds,
+            NAME: names,
+            CORRELATION: np.where(numbers > 0, numbers + before, 0),
+            STEP: np.maximum(steps + indices, -1),
+        }
+        for field, column in columns.items():
+            table[:, places, field] = column

@@ -199,6 +199,13 @@ class Composition:
         found: Column = (form + states[: self.steps].T).max(axis=0)
         return found
 
+    def values_of(self, forms: Sequence[Form], states: Column) -> Column:
+        """The same of several forms."""
+        whole = np.stack([self._whole(form) for form in forms])
+        whole += states[: self.steps].T
+        found: Column = whole.max(axis=1)
+        return found
+
     def holds(self, states: Column, arrival: int | None) -> int:
         """How many iterations are as assumed: nothing arrives, waits find what they found, no queue can fill."""
         wrong = np.zeros(self.steps + 1, dtype=bool)

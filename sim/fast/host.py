@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -314,7 +315,7 @@ class HostThread:
                 rows,
                 batch.padding,
             )
-        composed.spans.write(caller.spans.recorder, lambda form: composed.values(form, states), steps, index)
+        composed.spans.write(caller.spans.recorder, partial(composed.values_of, states=states), steps, index)
         composed.leave(caller, states, steps)
         for step in iterations.steps:
             step.index += steps
