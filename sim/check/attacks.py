@@ -19,6 +19,7 @@ from sim.check.world import World
 from sim.effects import Loop, Source
 from sim.fast.machine import FastMachine
 from sim.fast.refusal import OutsideError
+from sim.machine.clock import Callback, Clock
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.serving.batch import Batch
@@ -32,6 +33,16 @@ CRASHES = (ValueError, LookupError, TypeError, AttributeError, AssertionError, R
 """What a scheduler or a policy may raise when it has lost its books."""
 
 
+class Strict(Clock):
+    """A clock that looks whether what is booked lies in the past, which the fast one does not."""
+
+    def call_at(self, time: int, callback: Callback, value: object = None) -> None:
+        """See ``Clock``; raises ``BrokenError`` for what would turn the clock back."""
+        if time < self.now:
+            raise BrokenError([Violation("monotone-clocks", f"at {self.now} ns something is booked for {time} ns")])
+        super().call_at(time, callback, value)
+
+
 @dataclass(frozen=True)
 class Broken:
     """What a run broke, its batches, and its timeline up to there."""
@@ -41,19 +52,23 @@ class Broken:
     batches: tuple[Batch, ...]
 
 
-def attack_machine(threads: Callable[[], Mapping[str, Loop[Any]]], costs: HostCosts) -> None:
+def attack_machine(
+    threads: Callable[[], Mapping[str, Loop[Any]]], costs: HostCosts, ranks: Mapping[str, int] | None = None
+) -> None:
     """Loops of operations break no invariant on the reference; again, and on the fast machine, they give the same.
 
-    Raises ``BrokenError`` otherwise.
+    ``ranks`` places the loops on devices. Raises ``BrokenError`` otherwise.
     """
     witness = Witness()
-    first = Machine(costs).run({name: witness.loop(name, loop) for name, loop in threads().items()})
+    machine = Machine(costs)
+    machine.clock = Strict()
+    first = machine.run({name: witness.loop(name, loop) for name, loop in threads().items()}, ranks=ranks)
     evidence = witness.evidence(first, costs)
     TIMELINES.hold(evidence)
     PROGRAMS.hold(evidence)
-    same("determinism", first, Machine(costs).run(threads()))
+    same("determinism", first, Machine(costs).run(threads(), ranks=ranks))
     try:
-        fast = FastMachine(costs).run(threads())
+        fast = FastMachine(costs).run(threads(), ranks=ranks)
     except OutsideError:
         return
     same("machines-agree", first, fast)
@@ -81,6 +96,8 @@ def attack_server(
     costs = run.costs()
     warm = run.warm()
     running: Any = (Machine if machine == "reference" else FastMachine)(costs, witness.lower)
+    if machine == "reference":
+        running.clock = Strict()
     threads = {name: witness.loop(name, loop) for name, loop in run.threads(mode, watch).items()}
     timeline: Timeline | None = None
     try:

@@ -6,10 +6,12 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterator
 from itertools import pairwise
 
+import numpy as np
+
 from sim.check.invariant import Entry, Evidence, Found, Invariants
 from sim.check.timelines import rows_on, told
-from sim.program.ops import Copy, Kernel, Replay
-from sim.timeline.spans import Place, Timeline
+from sim.program.ops import Collective, Copy, Kernel, Replay
+from sim.timeline.spans import Kind, Place, Timeline
 
 PROGRAMS = Invariants()
 """Every invariant of programs, by name."""
@@ -121,12 +123,14 @@ def graph_dependencies(evidence: Evidence) -> Found:
     needs=("entries",),
 )
 def work_keeps_its_length(evidence: Evidence) -> Found:
-    """A copy takes its time; kernels at least theirs together, and exactly where nothing else runs.
+    """A copy takes its time; kernels at least theirs together, and exactly where there is no other stream.
 
-    An end under sharing is rounded up to the nanosecond.
+    Beside others a kernel is slower only as long as they run: by itself it takes no more than its length. An end under
+    sharing is rounded up to the nanosecond.
     """
     timeline = evidence.timeline
     alone = len(list(rows_on(timeline, Place.STREAM))) == 1
+    by_itself = _by_itself(timeline)
     assert evidence.entries is not None
     for entry in evidence.entries:
         if isinstance(entry.op, Copy):
@@ -142,6 +146,29 @@ def work_keeps_its_length(evidence: Evidence) -> Found:
         if len(ran) != len(lengths) or sum(ran) < sum(lengths) or (chain and sorted(ran) != sorted(lengths)):
             work = told(timeline, entry.call)
             yield f"{work} launched {len(lengths)} pieces of {lengths} ns, and {ran} ns ran", (entry.call, *entry.spans)
+        undisturbed = sum(by_itself.get(row, 0) for row in entry.spans)  # collectives wait for other devices
+        if undisturbed > sum(lengths) + len(lengths):
+            work = told(timeline, entry.call)
+            yield f"{work} launched {sum(lengths)} ns of work, which ran {undisturbed} ns by itself", entry.spans
+
+
+def _by_itself(timeline: Timeline) -> dict[int, int]:
+    """Of each kernel that is no collective the nanoseconds in which no other kernel of its device runs."""
+    kernels = np.flatnonzero(timeline.on_device & (timeline.column("kind") == Kind.KERNEL)).tolist()
+    meets = [name.startswith("collective ") for name in timeline.names]
+    lonely: dict[int, int] = defaultdict(int)
+    changes: dict[int, list[tuple[int, bool, int]]] = defaultdict(list)
+    for row in kernels:
+        track, start, end, *_ = timeline.table[row].tolist()
+        if start < end:
+            changes[timeline.tracks[track].rank] += [(start, True, row), (end, False, row)]
+    for rank in changes.values():
+        running: set[int] = set()
+        for (time, starts, row), (later, *_) in pairwise(sorted(rank)):
+            (running.add if starts else running.discard)(row)
+            if len(running) == 1:
+                lonely[min(running)] += later - time
+    return {row: ns for row, ns in lonely.items() if not meets[int(timeline.table[row, 4])]}
 
 
 @PROGRAMS.state(
@@ -153,20 +180,19 @@ def work_keeps_its_length(evidence: Evidence) -> Found:
 def calls_take_their_time(evidence: Evidence) -> Found:
     """A call returns with its cost, with the start of the launch that makes room, or with the end of a pageable copy.
 
-    Leaves out runs of several host threads, whose calls an interpreter lock may stretch.
+    Where there are several host threads, an interpreter lock may stretch calls: they take at least that.
     """
     timeline, costs, entries = evidence.timeline, evidence.costs, evidence.entries
     assert costs is not None
     assert entries is not None
-    if len(list(rows_on(timeline, Place.HOST_THREAD))) != 1:
-        return
+    alone = len(list(rows_on(timeline, Place.HOST_THREAD))) == 1
     ahead: dict[Hashable, list[int]] = defaultdict(list)
-    replayed = set(evidence.warm)
+    replayed = {(rank, executable) for rank in {e.stream[0] for e in entries} for executable in evidence.warm}
     for entry in entries:
         began, returned = timeline.table[entry.call, 1:3].tolist()
         due = began + costs.call(entry.op).ns
-        if isinstance(entry.op, Replay) and entry.op.executable not in replayed:
-            replayed.add(entry.op.executable)
+        if isinstance(entry.op, Replay) and (entry.stream[0], entry.op.executable) not in replayed:
+            replayed.add((entry.stream[0], entry.op.executable))
             due += costs.first_replay(entry.op)
         if entry.takes_a_slot and entry.spans:
             start, end = bounds(timeline, entry)
@@ -176,7 +202,7 @@ def calls_take_their_time(evidence: Evidence) -> Found:
             starts.append(start)
             if isinstance(entry.op, Copy) and not entry.op.pinned and end > due:
                 due = end + costs.constants.wake_spin
-        if returned != due:
+        if returned < due or (alone and returned > due):
             yield f"{told(timeline, entry.call)} was due to return at {due} ns", (entry.call,)
 
 
@@ -199,3 +225,51 @@ def no_pause(evidence: Evidence) -> Found:
             row = int(threads[0][1][at])
             yield f"{told(timeline, row)} starts after a pause that began at {before} ns", (row,)
         before = max(before, int(rows[at, 2]))
+
+
+@PROGRAMS.state(
+    "one-interpreter",
+    forbids="two host threads of one process under its interpreter lock at once",
+    why="a second thread hides nothing that Python has to do",
+    needs=("entries", "costs"),
+)
+def one_interpreter(evidence: Evidence) -> Found:
+    """What the calls of a process hold the lock for, taken together, fits into the run."""
+    timeline, costs = evidence.timeline, evidence.costs
+    assert costs is not None
+    assert evidence.entries is not None
+    held: dict[int, int] = defaultdict(int)
+    for entry in evidence.entries:
+        held[entry.stream[0]] += costs.call(entry.op).held
+    for rank, ns in held.items():
+        end = int(timeline.column("end").max())
+        if ns > end:
+            yield f"calls of rank {rank} hold the interpreter lock for {ns} of {end} ns", ()
+
+
+@PROGRAMS.state(
+    "collectives-meet",
+    forbids="a rank that leaves a collective before the others have come and it has run, or at another time than they",
+    why="what a rank reads after a collective is what the others wrote before it",
+    needs=("entries",),
+)
+def collectives_meet(evidence: Evidence) -> Found:
+    """All ranks leave at once, a collective's time after the last has entered; the n-th of a key meets the n-th."""
+    timeline = evidence.timeline
+    found: dict[Collective, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for entry in launches(evidence):
+        kernels = entry.op.graph.kernels if isinstance(entry.op, Replay) else (entry.op,)
+        names = {op.name: op for op in kernels if isinstance(op, Collective)}
+        for row in sorted(entry.spans, key=lambda row: int(timeline.table[row, 1])):
+            name = timeline.names[int(timeline.table[row, 4])]
+            if name in names:
+                found[names[name]][entry.stream[0]].append(row)
+    for op, rows in found.items():
+        for meeting in zip(*rows.values(), strict=False):
+            due = int(timeline.table[list(meeting), 1].max()) + op.ns
+            for row in meeting:
+                if len(meeting) != op.ranks or timeline.table[row, 2] != due:
+                    yield (
+                        f"{told(timeline, row)} ends, {len(meeting)} of {op.ranks} ranks may leave at {due} ns",
+                        (row,),
+                    )

@@ -18,10 +18,13 @@ class Gil:
     """CPython's lock: a thread that wants it waits ``gil_switch_interval`` before it makes the holder let go.
 
     A holder that calls into the driver lets go by itself. Waiters are served in the order in which they came, each
-    ``gil_handoff`` after the release. Leaves out threads of native code that never take the lock.
+    ``gil_handoff`` after the release. Leaves out threads of native code that never take the lock. Raises ``ValueError``
+    for an interval of 0, which CPython refuses, too: threads would hand the lock to and fro for ever.
     """
 
     def __init__(self, clock: Clock, constants: Constants) -> None:
+        if constants.gil_switch_interval < 1:
+            raise ValueError(f"gil_switch_interval must be at least 1 ns, got {constants.gil_switch_interval}")
         self._clock = clock
         self._interval = constants.gil_switch_interval
         self._handoff = constants.gil_handoff

@@ -169,5 +169,5 @@ FAULTS = (
 def attacks_on(module: str) -> tuple[str, ...]:
     """The attacks that are likeliest to find a fault of a module, first to last."""
     if module.startswith("sim.machine"):
-        return ("programs", "again", "worlds")
-    return ("worlds", "server", "again") if module.startswith("sim.serving") else ("worlds", "again")
+        return ("programs", "neighbours", "teams", "again", "worlds")
+    return ("server", "worlds", "again") if module.startswith("sim.serving") else ("worlds", "again")

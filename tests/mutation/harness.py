@@ -1,4 +1,4 @@
-"""Runs the attacks against a project in which one module has other source, in a process of its own."""
+"""Runs attacks on, or tests of, a project in which one module has other source, in a process of its own."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import signal
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import asdict, dataclass
 from io import StringIO
 from pathlib import Path
@@ -23,6 +23,8 @@ ROUND = 20
 """Examples of one attack before the next has its turn."""
 PATIENCE = 10.0
 """Seconds of a processor after which a run, of milliseconds as a rule, counts as one that never ends."""
+PATIENCE_OF_TESTS = 300.0
+"""Seconds of a processor after which tests, of a minute as a rule, count as failed."""
 MEMORY = 3 << 30
 """Bytes that a mutant may take, for the same reason."""
 
@@ -59,6 +61,15 @@ def source_of(module: str) -> str:
 
 def attempt(module: str, source: str, attacks: Sequence[str], examples: int = 500) -> Verdict:
     """Attack the project with this source in place of a module's, each attack with so many examples at most."""
+    return _apart(module, source, lambda: _attacked(attacks, examples))
+
+
+def tested(module: str, source: str, paths: Sequence[str]) -> Verdict:
+    """Run tests of the project with this source in place of a module's: ``attack`` is the first test that fails."""
+    return _apart(module, source, lambda: _pytest(paths))
+
+
+def _apart(module: str, source: str, judge: Callable[[], Verdict]) -> Verdict:
     read, write = os.pipe()
     with warnings.catch_warnings():  # Python warns of forks beside threads; the child needs none of ours
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -72,7 +83,7 @@ def attempt(module: str, source: str, attacks: Sequence[str], examples: int = 50
             for name in [n for n in sys.modules if n == "sim" or n.startswith("sim.")]:
                 del sys.modules[name]
             sys.meta_path.insert(0, Substitute(module, source))
-            verdict = _attacked(attacks, examples)
+            verdict = judge()
         except BaseException as error:  # noqa: BLE001  a mutant may do anything
             verdict = Verdict(
                 "progress" if isinstance(error, TimeoutError) else "no-exception", "", 0, repr(error)[:200]
@@ -89,6 +100,29 @@ def attempt(module: str, source: str, attacks: Sequence[str], examples: int = 50
 
 def _never_ends(_number: int, _frame: object) -> None:
     raise TimeoutError("a run that does not end")
+
+
+def _pytest(paths: Sequence[str]) -> Verdict:
+    import pytest
+
+    failed: list[str] = []
+
+    class First:
+        """Remembers what fails."""
+
+        def pytest_runtest_logreport(self, report: Any) -> None:
+            failed.extend([report.nodeid] if report.failed else [])
+
+        def pytest_collectreport(self, report: Any) -> None:
+            failed.extend([report.nodeid] if report.failed else [])
+
+    signal.setitimer(signal.ITIMER_VIRTUAL, PATIENCE_OF_TESTS)
+    os.chdir(ROOT)
+    with open(os.devnull, "w") as nowhere, redirect_stdout(nowhere), redirect_stderr(nowhere):  # noqa: PTH123
+        code = pytest.main(["-x", "-q", "-p", "no:cacheprovider", *paths], plugins=[First()])
+    if code not in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED) and not failed:
+        failed = [f"pytest {pytest.ExitCode(code).name}"]
+    return Verdict("test", failed[0]) if failed else Verdict(None)
 
 
 def _attacked(attacks: Sequence[str], examples: int) -> Verdict:
@@ -172,6 +206,7 @@ def _attacks() -> Iterator[tuple[str, Callable[[Any], Callable[[], None]]]]:
     from sim.check.attacks import attack_again, attack_machine, attack_world
     from sim.check.invariant import BrokenError
     from sim.check.strategies.programs import FRAMEWORK, constants, loop, programs
+    from sim.check.strategies.teams import neighbours, teams
     from sim.check.strategies.worlds import worlds
     from sim.program.calls import HostCosts
 
@@ -194,14 +229,27 @@ def _attacks() -> Iterator[tuple[str, Callable[[Any], Callable[[], None]]]]:
 
         return test
 
-    def machine(counted: Any) -> Callable[[], None]:
-        @given(programs(), constants())
-        def test(program: Any, machine_constants: Any) -> None:
+    def machine(given_programs: Any) -> Callable[[Any], Callable[[], None]]:
+        def attacked(counted: Any) -> Callable[[], None]:
+            @given(given_programs, constants())
+            def test(program: Any, machine_constants: Any) -> None:
+                costs = HostCosts(machine_constants, FRAMEWORK)
+                counted(lambda: attack_machine(lambda: {"host": loop(program)}, costs))
+
+            return test
+
+        return attacked
+
+    def ranked(counted: Any) -> Callable[[], None]:
+        @given(teams(), constants())
+        def test(team: Any, machine_constants: Any) -> None:
             costs = HostCosts(machine_constants, FRAMEWORK)
-            counted(lambda: attack_machine(lambda: {"host": loop(program)}, costs))
+            counted(lambda: attack_machine(lambda: {n: loop(p) for n, p in team.programs.items()}, costs, team.ranks))
 
         return test
 
     yield "worlds", serving
     yield "again", again
-    yield "programs", machine
+    yield "programs", machine(programs())
+    yield "neighbours", machine(neighbours())
+    yield "teams", ranked

@@ -19,7 +19,7 @@ STREAMS = ("main", "side", "third")
 EVENTS = ("e", "f")
 FRAMEWORK = {"free": 0, "add": 3, "mul": 17}
 """What a framework adds to a launch, by the calls that ``kernels`` are launched with."""
-SM = (0.25, 0.5, 1.0)
+SM = (0.0, 0.25, 0.5, 1.0)
 COSTS = sorted(f.name for f in fields(Constants) if f.name != "queue_depth")
 small = st.sampled_from((0, 0, 0, 1, 2, 5, 10, 10, 17, 30, 100, 171))
 
@@ -104,6 +104,7 @@ def programs(draw: st.DrawFn, ops: st.SearchStrategy[Any] | None = None, max_str
 def constants(draw: st.DrawFn, /, **fixed: int) -> Constants:
     """A machine with a handful of costs, the others zero, and a launch queue that is often short."""
     costs = draw(st.dictionaries(st.sampled_from(COSTS), small, min_size=2, max_size=14))
+    costs["gil_switch_interval"] = draw(st.sampled_from((10, 100, 5_000_000)))
     depth = draw(st.sampled_from((1, 2, 3, 5, 1_021)))
     return Constants(**{**costs, "queue_depth": depth, **fixed})
 

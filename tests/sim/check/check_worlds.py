@@ -15,7 +15,7 @@ from sim.effects import DEVICE, Launch, Loop, Wait
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
-from sim.program.ops import Copy, Graph, Kernel, Record, Replay, WaitEvent
+from sim.program.ops import Collective, Copy, Graph, Kernel, Record, Replay, WaitEvent
 from sim.timeline.spans import FIELDS, Column, Delivery, Served, Spans, Timeline
 
 CONSTANTS = Constants(
@@ -48,6 +48,32 @@ def one_stream() -> Evidence:
 
     witness = Witness()
     return witness.evidence(Machine(COSTS).run({"host": witness.loop("host", loop())}), COSTS)
+
+
+def busy_threads() -> Evidence:
+    """Two threads of one process that launch for 60 ns each under its lock, twice."""
+
+    def loop(stream: str) -> Loop[None]:
+        yield Launch([Kernel("k", "slow", 20) for _ in range(2)], stream)
+        yield Wait(DEVICE)
+
+    costs = HostCosts(CONSTANTS, {"slow": 45})
+    witness = Witness()
+    threads = {name: witness.loop(name, loop(name)) for name in ("one", "two")}
+    return witness.evidence(Machine(costs).run(threads), costs)
+
+
+def two_ranks() -> Evidence:
+    """Two ranks meet in a collective, the second one late."""
+
+    def loop(late: int) -> Loop[None]:
+        yield Launch([Kernel("k", "bare", late), Collective("c", 2, 30)], "main")
+        yield Wait(DEVICE)
+
+    witness = Witness()
+    threads = {f"rank {rank}": witness.loop(f"rank {rank}", loop(10 + 90 * rank)) for rank in range(2)}
+    ranks = {"rank 0": 0, "rank 1": 1}
+    return witness.evidence(Machine(COSTS).run(threads, ranks=ranks), COSTS)
 
 
 def delivered(timeline: Timeline) -> Timeline:

@@ -6,16 +6,19 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
-from check_worlds import changed, find, one_stream, two_streams, without
+from check_worlds import busy_threads, changed, find, one_stream, two_ranks, two_streams, without
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sim.check.attacks import attack_machine, same
+from sim.check.attacks import Strict, attack_machine, same
 from sim.check.invariant import BrokenError, Evidence
 from sim.check.programs import PROGRAMS
 from sim.check.strategies.programs import FRAMEWORK, Program, constants, loop, programs
+from sim.check.strategies.teams import Team, neighbours, teams
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
 from sim.program.ops import Copy, Replay
+from sim.timeline.spans import Spans
 
 Break = Callable[[Evidence], Evidence]
 
@@ -37,6 +40,12 @@ def longer(name: str, number: int, by: int) -> Break:
     return stretch
 
 
+def hurried(evidence: Evidence) -> Evidence:
+    table = evidence.timeline.table.copy()
+    table[:, 1:3] = table[:, 1:3].clip(max=100)
+    return replace(evidence, timeline=replace(evidence.timeline, spans=Spans.of(evidence.timeline.names, table)))
+
+
 BROKEN: tuple[tuple[str, Callable[[], Evidence], Break, str], ...] = (
     ("events-are-honoured", two_streams, shifted("side", 0, -30), "which it waits for"),
     ("one-replay-at-a-time", two_streams, shifted("a", 1, -30), "still runs"),
@@ -46,6 +55,11 @@ BROKEN: tuple[tuple[str, Callable[[], Evidence], Break, str], ...] = (
     ("work-keeps-its-length", one_stream, longer("k", 0, 1), "launched 1 pieces of [20] ns, and [21] ns ran"),
     ("work-keeps-its-length", two_streams, longer("k", 0, -1), "launched 1 pieces of [20] ns, and [19] ns ran"),
     ("work-keeps-its-length", one_stream, lambda e: without(e, find(e, "b")), "2 pieces of [9, 7] ns, and [9] ns ran"),
+    ("work-keeps-its-length", two_streams, longer("side", 0, 40), "ran 45 ns by itself"),
+    ("one-interpreter", busy_threads, hurried, "hold the interpreter lock for 180 of 100 ns"),
+    ("collectives-meet", two_ranks, longer("collective c", 0, -1), "2 of 2 ranks may leave at"),
+    ("collectives-meet", two_ranks, lambda e: without(e, find(e, "collective c", 1)), "1 of 2 ranks may leave at"),
+    ("calls-take-their-time", busy_threads, longer("cudaLaunchKernel", 0, -40), "was due to return at"),
     ("calls-take-their-time", one_stream, longer("cudaGraphLaunch", 0, -1), "was due to return at 12 ns"),
     ("calls-take-their-time", two_streams, longer("cudaLaunchKernel", 4, -1), "was due to return at"),
     ("no-pause", one_stream, shifted("cudaDeviceSynchronize", 0, 1), "starts after a pause that began at 12 ns"),
@@ -80,9 +94,24 @@ def test_without_operations_nothing_is_asked() -> None:
 
 
 @settings(max_examples=120, deadline=None)
-@given(programs(), constants())
+@given(st.one_of(programs(), neighbours()), constants())
 def test_any_program_on_any_machine_holds_and_is_the_same_again(program: Program, machine: Constants) -> None:
     attack_machine(lambda: {"host": loop(program)}, HostCosts(machine, FRAMEWORK))
+
+
+@settings(max_examples=60, deadline=None)
+@given(teams(), constants())
+def test_any_ranks_and_threads_hold_and_are_the_same_again(team: Team, machine: Constants) -> None:
+    attack_machine(
+        lambda: {name: loop(program) for name, program in team.programs.items()},
+        HostCosts(machine, FRAMEWORK),
+        team.ranks,
+    )
+
+
+def test_nothing_is_booked_for_the_past() -> None:
+    with pytest.raises(BrokenError, match="monotone-clocks: at 0 ns something is booked for -1 ns"):
+        Strict().call_at(-1, print)
 
 
 def test_two_runs_that_differ_are_told() -> None:

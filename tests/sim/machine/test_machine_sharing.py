@@ -5,8 +5,12 @@ from __future__ import annotations
 import pytest
 from machine_worlds import Piece, chain, kernel, program, run, spans
 
-from sim.effects import Launch, Loop, Wait
-from sim.program.ops import Record, WaitEvent
+from sim.effects import DEVICE, Launch, Loop, Wait
+from sim.machine.clock import Callback, Clock
+from sim.machine.machine import Machine
+from sim.program.calls import HostCosts
+from sim.program.constants import Constants
+from sim.program.ops import Record, Think, WaitEvent
 
 
 def test_a_kernel_behind_one_that_fills_the_device_waits_for_it() -> None:
@@ -54,10 +58,55 @@ def test_a_graph_shares_with_a_stream_beside_it() -> None:
 
 
 def test_a_neighbour_that_comes_during_a_graphs_gap_changes_only_what_starts_after() -> None:
-    pieces: list[Piece] = [("main", [chain("g", 100, 100)]), ("side", [kernel("b", 50)])]
-    timeline = run(program(*pieces), graph_gap=20, launch_call=110)
+    pieces: list[Piece] = [("main", [chain("g", 100, 100)]), ("side", [Think(110)]), ("side", [kernel("b", 50)])]
+    timeline = run(program(*pieces), graph_gap=20)
     assert spans(timeline) == [("g0", 0, 100), ("g1", 160, 260)]
     assert spans(timeline, "side") == [("b", 110, 160)]
+
+
+def test_a_stream_by_itself_costs_one_event_a_kernel_before_and_after_it_had_a_neighbour() -> None:
+    """What its speed rests on: nothing is asked, shared out or booked again while no other stream has kernels."""
+
+    def loop() -> Loop[None]:
+        for stream in ("main", "main", "side", "main"):
+            yield Launch([kernel("k", 10)] * 5, stream)
+            if stream != "main":
+                yield Wait(DEVICE)
+        yield Wait(DEVICE)
+        yield Launch([kernel("k", 10)] * 5, "main")
+        booked.clear()
+        yield Launch([kernel("k", 10)] * 5, "main")  # onto a stream that has work already
+        yield Wait(DEVICE)
+        yield Launch([kernel("k", 10)] * 5, "side")
+        yield Wait(DEVICE)
+
+    booked: list[int] = []
+
+    class Counted(Clock):
+        def call_at(self, time: int, callback: Callback, value: object = None) -> None:
+            booked.append(time)
+            super().call_at(time, callback, value)
+
+    machine = Machine(HostCosts(Constants()))
+    machine.clock = Counted()
+    machine.run({"host": loop()})
+    assert len(booked) == 4 + 5 + 5  # one of ten on main was booked before
+
+
+def test_an_end_is_booked_once_while_a_kernels_share_stays_the_same() -> None:
+    pieces: list[Piece] = [(s, [kernel("k", ns, sm=0.25)]) for s, ns in (("main", 50), ("side", 40), ("third", 30))]
+    ends: list[int] = []
+
+    class Counted(Clock):
+        def call_at(self, time: int, callback: Callback, value: object = None) -> None:
+            if getattr(callback, "__name__", "") == "_ended":
+                ends.append(time)
+            super().call_at(time, callback, value)
+
+    machine = Machine(HostCosts(Constants()))
+    machine.clock = Counted()
+    machine.run({"host": program(*pieces)})
+    assert sorted(ends) == [30, 40, 50]
 
 
 def test_a_neighbour_that_only_waits_changes_nothing() -> None:
