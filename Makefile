@@ -19,6 +19,7 @@ check-deep: .venv/test
 	$(BIN)/python tests/mutation/run.py faults --jobs $(JOBS)
 	$(BIN)/python tests/mutation/run.py alarms --count 5000 --jobs $(JOBS)
 	$(BIN)/python tests/mutation/run.py mutants --count 240 --jobs $(JOBS)
+	$(BIN)/python tests/mutation/run.py table
 
 lint: .venv/test
 	$(BIN)/ruff check .
