@@ -7,7 +7,7 @@
 
 Prints a line each as JSON and keeps it in ``runs/mutation``; ``table`` makes the tables of ``README.md`` of them.
 Mutants that no invariant kills are tried by the tests beside their module. Exit code 1 when a fault survives, fewer
-than 90 % of the mutants are killed, one lives for no known reason, or an alarm is raised. Takes minutes of many processors.
+than 90 % of the mutants are killed, one lives for no known reason, or an alarm is raised. Takes many minutes.
 """
 
 from __future__ import annotations
