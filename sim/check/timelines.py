@@ -312,7 +312,7 @@ def work_conservation(evidence: Evidence) -> Found:
         start, reached = timeline.column("start")[work], np.maximum.accumulate(timeline.column("end")[work])
         free = np.append(timeline.column("start").min(), reached[:-1])
         ready = np.maximum(free, timeline.column("end")[launched])
-        allowed = _slack(constants, int(np.bincount(ids[work]).max()))
+        allowed = slack(constants, int(np.bincount(ids[work]).max()))
         stamped = constants.timed_event * np.searchsorted(stamps, ids[work])
         for at in np.flatnonzero(start > ready + allowed + stamped).tolist():
             row = int(work[at])
@@ -322,7 +322,7 @@ def work_conservation(evidence: Evidence) -> Found:
             yield text, (row,)
 
 
-def _slack(constants: Constants, nodes: int) -> int:
+def slack(constants: Constants, nodes: int) -> int:
     """What may lie between work that is ready and its start on an idle device: every latency and gap there is."""
     c = constants
     latencies = c.launch_latency + c.copy_latency + c.graph_launch_latency

@@ -79,6 +79,6 @@ def _moved(program: Program) -> Program:
         if isinstance(effect, Launch):
             effect = Launch(tuple(renamed(op) for op in piece.ops), f"other {effect.stream}")
         elif effect.on != "device":
-            effect = replace(effect, on=f"other {effect.on}")
+            effect = Wait(f"other {effect.on}", effect.how)
         pieces.append(Piece(effect))
     return tuple(pieces)
