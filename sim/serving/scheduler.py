@@ -128,11 +128,9 @@ class Scheduler:
     def add(self, requests: tuple[Request, ...]) -> None:
         """Queue arrivals; raises ``ValueError`` for one that can never fit into the KV cache."""
         for request in requests:
-            if self.kv.blocks_for(self._most(request)) > self.kv.num_blocks:
-                raise ValueError(
-                    f"request {request.id} needs {self._most(request)} tokens of KV cache, "
-                    f"which holds {self.kv.num_blocks * self.kv.block_tokens}"
-                )
+            most, room = self._most(request), self.kv.num_blocks * self.kv.block_tokens
+            if self.kv.blocks_for(most) > self.kv.num_blocks:
+                raise ValueError(f"request {request.id} needs {most} tokens of KV cache, which holds {room}")
             self.waiting.add(request, self.left(request))
 
     def schedule(self, *, admit: bool = True) -> Batch | None:
@@ -182,8 +180,8 @@ class Scheduler:
         for number in freed:
             self.kv.free(number)
             del self._rows[number]
-        late = len(batch.late)
-        return Outputs(batch, batch.rows - partial - late, first, tuple(finished), late, freed)
+        tokens = batch.rows - partial - len(batch.late)
+        return Outputs(batch, tokens, first, tuple(finished), len(batch.late), freed)
 
     def cancel(self, number: int) -> bool:
         """A client has gone: its request ends now, with the tokens that it has; one that has ended is left alone.
@@ -212,20 +210,19 @@ class Scheduler:
         """How many of the next batches are the last one again, one token further, with nothing to tell in any result.
 
         That needs empty queues, so no policy is asked; ``stop`` is the number of the decode batch in which the next
-        request stops.
+        request stops. The last one may be that of a request's last token, if its result comes back later.
         """
         members = self._members
         if self.waiting or self._partial or self._joined or self._freed_with or members is None:
             return 0
         used = self.kv.num_blocks - self.kv.num_free
         for b in self.in_flight:
-            if b.members is not members or b.finishing or b.preempted or b.late or b.kv_blocks != used:
-                return 0
             # whoever joined the one that comes back next may have had its first token with its prompt
-            if b.joined and (b is not self.in_flight[0] or not all(self._rows[r.id].before for r in b.joined)):
+            told = not b.joined or (b is self.in_flight[0] and all(self._rows[r.id].before for r in b.joined))
+            if not told or b.members is not members or b.finishing or b.preempted or b.late or b.kv_blocks != used:
                 return 0
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
-        quiet = (self._ends.first or 0) - self._counter - 1
+        quiet = (self._ends.first or 0) - self._counter - (not self.in_flight)
         if (grows := self._grows.first) is not None:
             quiet = min(quiet, grows - self._counter - 1)
         return max(0, quiet if stop is None else min(quiet, stop - oldest))
@@ -242,6 +239,8 @@ class Scheduler:
             batch.counter += steps
             batch.decode_context += steps * rows
             batch.joined = batch.admitted = ()
+        if self.in_flight:
+            self.in_flight[-1].finishing = tuple(self._ending())
 
     def _admit_computed(self) -> None:
         while self.waiting and self.waiting[0].computed and len(self._running) + len(self._partial) < self.max_rows:
@@ -261,8 +260,7 @@ class Scheduler:
     @property
     def _growth(self) -> int:
         """Blocks that the rows of the next decode batch fill."""
-        running = self._running
-        return sum(running.get(row.request.id) is row for row in self._grows.at(self._counter + 1))
+        return sum(self._running.get(row.request.id) is row for row in self._grows.at(self._counter + 1))
 
     def _preempt(self) -> None:
         """Take the blocks of those admitted last until there are enough for the others; nothing is in flight."""
@@ -284,17 +282,16 @@ class Scheduler:
 
     def _join(self, row: Row) -> None:
         """Add a row to the decode batch from the next one on."""
-        remaining = row.request.max_tokens - row.before
-        row.joined = self._counter
         request = row.request
+        row.joined = self._counter
         self._running[request.id] = row
         self._decoding[request.id] = request
         self._joined.append(row)
         self._members = None
         self._context += row.prompt + 1
-        self._ends.add(self._counter + remaining, row)
+        self._ends.add(self._counter + request.max_tokens - row.before, row)
         if self.grow:
-            room = len(self.kv.table(row.request.id)) * self.kv.block_tokens - row.prompt
+            room = len(self.kv.table(request.id)) * self.kv.block_tokens - row.prompt
             self._grows.add(self._counter + room + 1, row)
 
     def _leave(self, row: Row) -> None:
@@ -316,7 +313,7 @@ class Scheduler:
     def _build(self, plan: Plan, *, decode: bool) -> Batch:
         members: tuple[Request, ...] = ()
         joined: tuple[Request, ...] = ()
-        ending: list[Row] = []
+        finishing: list[Request] = []
         context = 0
         # first of all, since whatever takes blocks may take those of prompts that nobody uses
         fresh = [(r, self.kv.hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in self._rows]
@@ -325,18 +322,13 @@ class Scheduler:
             if self._members is None:
                 self._members = tuple(self._decoding.values())
             members, context = self._members, self._context
-            if self.grow:
-                self._extend()
-            ending = [row for row in self._ends.pop(self._counter) if not row.finished]
+            self._extend()
             if self._joined:
                 # a row can stop between its prefill and its first decode batch
                 joined = tuple([row.request for row in self._joined if not row.finished])
                 self._joined = []
             self._context += len(members)
-            if self.foresee_length:
-                for row in ending:
-                    self._leave(row)
-        finishing = [row.request for row in ending]
+            finishing = self._ending()
         for request, cached in fresh:
             self._admit(request).done = cached
         batch = Batch(
@@ -354,6 +346,14 @@ class Scheduler:
         self._index += 1
         self.in_flight.append(batch)
         return batch
+
+    def _ending(self) -> list[Request]:
+        """Those whose last token by length the newest decode batch computes; they leave if that is foreseen."""
+        ending = [row for row in self._ends.pop(self._counter) if not row.finished]
+        if self.foresee_length:
+            for row in ending:
+                self._leave(row)
+        return [row.request for row in ending]
 
     def _extend(self) -> None:
         """Hand blocks to the rows that have filled theirs."""
