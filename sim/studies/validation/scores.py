@@ -1,11 +1,11 @@
 """How good predictions are: errors of times and of speedups, and whether a mode helps.
 
 A speedup compares a mode with its base: ``serial-eager``, for ``overlap-graph`` also ``serial-graph``, and ``eager``
-for the graphs of a program and of a training step. It is a ratio of medians: of times, of an open loop of what its
-cases say (``speedup_of``). Modes are measured in turn, so that each repeat has a speedup of its own, in which a host
-that drifts under both cancels: half the range of these from the 10th to the 90th percentile is the speedup's noise. A
-mode *helps* when its speedup exceeds ``1 + noise``, *hurts* when the inverse does, and otherwise makes *no difference*.
-The measured noise decides for measured and predicted speedups alike.
+for the graphs of a program and of a training step. It is a ratio of times, of an open loop of what its cases say
+(``speedup_of``). Modes are measured in turn, so that each repeat has a speedup of its own, in which a host that drifts
+under both cancels: their median is the measured speedup, half their range from the 10th to the 90th percentile its
+noise. A mode *helps* when its speedup exceeds ``1 + noise``, *hurts* when the inverse does, and otherwise makes *no
+difference*. The measured noise decides for measured and predicted speedups alike.
 """
 
 from __future__ import annotations
@@ -41,14 +41,13 @@ class Comparison:
 
     @property
     def speedup(self) -> float:
-        """Measured, between medians."""
-        return self._ratio(*(float(np.median(self._measured(case))) for case in (self.base, self.case)))
+        """Measured: the median of the repeats' speedups."""
+        return float(np.median(self._repeats))
 
     @property
     def noise(self) -> float:
         """Of the measured speedup, relative: how far the speedups of the repeats scatter."""
-        repeats = [self._ratio(*pair) for pair in zip(*map(self._measured, (self.base, self.case)), strict=False)]
-        return noise(repeats) / float(np.median(repeats))
+        return noise(self._repeats) / self.speedup
 
     @property
     def verdict(self) -> Verdict:
@@ -70,6 +69,11 @@ class Comparison:
             return "helps"
         speedup = self.predicted(predictor)
         return None if speedup is None else verdict(speedup, self.noise)
+
+    @property
+    def _repeats(self) -> list[float]:
+        """The speedup of each repeat, whose runs followed one another."""
+        return [self._ratio(*pair) for pair in zip(*map(self._measured, (self.base, self.case)), strict=False)]
 
     def _measured(self, case: Case) -> Sequence[float]:
         return case.measured_ns if self.quantity == "time" else case.clients[self.quantity].measured

@@ -85,7 +85,7 @@ def test_verdicts_use_the_noise_of_the_repeats_speedups() -> None:
     (one,) = comparisons([base, mode])
     # 1.0526, 1.0, 1.0526, 1.0, 1.0526: 10th and 90th percentile 1.0 and 1.0526
     assert one.noise == pytest.approx((20 / 19 - 1) / 2 / (20 / 19))
-    assert one.speedup == 1000 / 950
+    assert one.speedup == 1000 / 950  # three of five
     assert one.verdict == "helps"
     assert one.predicted_verdict(SHIPPED) == "helps"  # 1.042x
     assert verdict(1.02, one.noise) == verdict(1 / 1.02, one.noise) == "no difference"
