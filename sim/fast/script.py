@@ -7,7 +7,8 @@ the text is compiled and does the same to numbers, without the calls between. No
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
+from functools import lru_cache, partial
+from types import CodeType
 from typing import Any
 
 from sim.fast.launch_queue import NEVER
@@ -126,8 +127,14 @@ class Script:
         """The function of this header and these lines."""
         source = "\n    ".join([header, *lines])
         names = dict(self.objects)
-        exec(compile(source, "<straight>", "exec"), names)  # noqa: S102  written above, of names and numbers alone
+        exec(_compiled(source), names)  # noqa: S102  written above, of names and numbers alone
         return names["run"]
+
+
+@lru_cache(maxsize=512)
+def _compiled(source: str) -> CodeType:
+    """Points of a sweep that differ in their arrivals write the same code again."""
+    return compile(source, "<straight>", "exec")
 
 
 class Time:

@@ -17,6 +17,7 @@ from scenarios.model import TimerModel
 from sim.fast.cycle import largest_mean
 from sim.fast.launch_queue import NEVER
 from sim.studies.serving import ServingRun
+from sim.timeline.metrics import pace
 
 RUN = ServingRun.of(tiny("workload.output_tokens=200", batch=2))
 ns = st.sampled_from((0, 1, 300, 4_000, 70_000))
@@ -73,6 +74,31 @@ def test_the_words_say_what_wins() -> None:
         "overlap-eager": "5,554 us of device work a step: device-bound by 2.0x",
         "overlap-graph": "5,283 us of device work a step: device-bound by 33.6x",
     }
+
+
+@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+@pytest.mark.parametrize(
+    ("name", "sets"),
+    [
+        ("decode-llama-3.1-8b", ["workload.batch=1"]),
+        ("decode-qwen3-0.6b", ["host.scale=2"]),
+        ("decode-qwen3-0.6b", ["engine.preset=pytorch"]),
+        ("scheduling-overhead", []),
+    ],
+)
+def test_what_the_words_blame_is_what_would_gain(name: str, sets: list[str], mode: str) -> None:
+    """Kernels, or a host, that are 1 % faster shorten a step whose cycle goes through them, and no other."""
+    run = replace(ServingRun.of(load_scenario(name, [*sets, "workload.output_tokens=16"])), machine="fast")
+    kernels = run.scenario.kernels.model_copy(update={"scale": 0.99})
+    faster = replace(run, scenario=run.scenario.model_copy(update={"kernels": kernels}))
+    step, by_kernels, by_host = (
+        pace(each.timeline(mode, spans=False)).step_ns for each in (run, faster, replace(run, scale=0.99 * run.scale))
+    )
+    cycle = run.cycle(mode)
+    assert cycle is not None
+    assert cycle.step == pytest.approx(step, rel=0.003)
+    assert (by_kernels < step) == (cycle.bound != "host")
+    assert (by_host < step) == (cycle.bound != "device")
 
 
 def test_the_cycle_time_of_a_growing_context_is_that_of_one_of_its_steps() -> None:
