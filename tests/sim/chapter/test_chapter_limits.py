@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
+from chapter_labs import lab, labs
 
 from sim.cli import main
 from sim.studies.chapter import takeaways
 from sim.studies.chapter.claim import Verdict
-from sim.studies.chapter.lab import Lab
 from sim.studies.chapter.limits import blocks_lost, judged_lists, tokens_per_s
 from sim.studies.chapter.outcomes import labs_of, outcomes_of
 from sim.studies.chapter.takeaways import BY_NAME
-
-lab = cache(Lab)
 
 
 def test_of_a_changing_batch_a_single_large_graph_pads_and_small_ones_leave_steps_eager() -> None:
@@ -39,9 +35,8 @@ def test_a_takeaway_is_as_its_claims_are() -> None:
 
 def test_other_cards_show_what_they_measured_beside_their_own_prediction() -> None:
     claim = BY_NAME["device-waits"]
-    labs = labs_of("nvidia-h200")
-    assert [one.profile for one in labs] == ["nvidia-h200", "nvidia-h100"]
-    (outcome,) = outcomes_of([claim], labs)
+    assert [one.profile for one in labs()] == ["nvidia-h200", "nvidia-h100"]
+    (outcome,) = outcomes_of([claim], labs())
     assert outcome.finding.measured == ""
     (card, found), *_ = outcome.elsewhere.items()
     assert card.startswith("NVIDIA H100")

@@ -9,13 +9,13 @@ from fractions import Fraction
 from functools import cache
 
 import pytest
+from chapter_labs import lab
 
 from sim.cli import main, parser
 from sim.studies.chapter.claim import Finding, Verdict
 from sim.studies.chapter.claims import CLAIMS
 from sim.studies.chapter.exercises import hierarchy
 from sim.studies.chapter.graphs import GraphCost, gain_split, graph_cost
-from sim.studies.chapter.lab import Lab
 from sim.studies.chapter.overhead import crossover, step_parts
 from sim.studies.chapter.phases import by_phase
 from sim.studies.chapter.slots import five_steps, overrun
@@ -24,8 +24,6 @@ from sim.studies.why import step_time
 from sim.timeline.metrics import IDLE_PARTS, busy_intervals, idle_by_cause
 
 BY_NAME = {claim.name: claim for claim in CLAIMS}
-lab = cache(Lab)
-"""One for all tests: what several claims ask for is run once."""
 
 
 @cache

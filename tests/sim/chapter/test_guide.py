@@ -7,13 +7,14 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+from chapter_labs import labs
 
 import scenarios
 from sim.cli import main
 from sim.studies.chapter.claim import Claim, Finding, Outcome, Verdict
 from sim.studies.chapter.claims import CLAIMS
 from sim.studies.chapter.guide import guide
-from sim.studies.chapter.outcomes import labs_of, outcomes_of
+from sim.studies.chapter.outcomes import outcomes_of
 from sim.studies.chapter.pictures import PICTURES
 from sim.verbs.chapter import printed
 
@@ -21,7 +22,7 @@ FOLDER = Path(scenarios.__file__).parent / "chapter"
 
 
 def test_the_shipped_guide_is_what_is_generated() -> None:
-    told = guide(outcomes_of(CLAIMS, labs_of(None)), cache(printed))
+    told = guide(outcomes_of(CLAIMS, labs()), cache(printed))
     assert (FOLDER / "README.md").read_text() == told, "overlapsim chapter --write scenarios/chapter > /dev/null"
 
 
