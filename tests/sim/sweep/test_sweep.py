@@ -197,7 +197,7 @@ def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_
     came: Counter[int] = Counter()
     with (
         Store(tmp_path / "a.parquet", resume=False) as store,
-        distributed.LocalCluster(n_workers=3, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
+        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
         distributed.Client(cluster) as client,
     ):
         victim = next(iter(client.run(os.getpid).values()))
@@ -212,7 +212,7 @@ def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_
             context: AbstractContextManager[Any] = parallel_config(backend="dask")
             return context
 
-        run_points(asked, points, store, jobs=3, backend=backend, told=told)
+        run_points(asked, points, store, jobs=2, backend=backend, told=told)
         assert victim not in client.run(os.getpid).values()
     assert set(store.rows) == {point.digest(asked.digest) for point in points}
     assert came["points"] == len(points) == 120
