@@ -10,6 +10,7 @@ import numpy as np
 
 from sim.check.disturbance import Disturbance, disturbed
 from sim.check.invariant import BrokenError, Violation
+from sim.check.periods import PERIODS
 from sim.check.programs import PROGRAMS
 from sim.check.relays import RELAYS
 from sim.check.timelines import TIMELINES
@@ -107,6 +108,7 @@ def attack_server(
         TIMELINES.hold(evidence)
         PROGRAMS.hold(evidence)
         RELAYS.hold(evidence)
+        PERIODS.hold(evidence)
     except BrokenError as error:
         violations = error.violations
     except OutsideError:

@@ -1,12 +1,17 @@
-"""Every invariant's name with what it forbids and why: of timelines, of programs, of servers."""
+"""Every invariant's name with what it forbids and why: of timelines, programs, relays, periods, servers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from sim.check.periods import PERIODS
 from sim.check.programs import PROGRAMS
+from sim.check.relays import RELAYS
 from sim.check.servers import SERVERS, Statement
 from sim.check.timelines import TIMELINES
+
+TIMED = (TIMELINES, PROGRAMS, RELAYS, PERIODS)
+"""What is asked of the timeline of a run."""
 
 RUNS: Mapping[str, Statement] = {
     "determinism": Statement(
@@ -22,5 +27,5 @@ RUNS: Mapping[str, Statement] = {
 
 def statements() -> dict[str, Statement]:
     """All of them, servers first."""
-    timed = {name: Statement(one.forbids, one.why) for all_ in (TIMELINES, PROGRAMS) for name, one in all_.items()}
+    timed = {name: Statement(one.forbids, one.why) for all_ in TIMED for name, one in all_.items()}
     return {**SERVERS, **timed, **RUNS}

@@ -76,13 +76,18 @@ def worlds(draw: st.DrawFn, longest: int = 8) -> World:
     if budget and "mixed" in (engine.get("batching"), load_engine(preset).batching):  # decode rows are part of it
         engine["max_batch"] = min(engine.get("max_batch", budget), budget)
     asked = draw(requests(longest=longest))
+    limits: tuple[int | None, ...] = (None, None, longest, 3)
     if draw(st.integers(0, 3)) == 3:  # blocks run out while everybody decodes
         asked = tuple(Asked(0, BLOCK - 1, min(longest, 2 + r.tokens)) for r in asked)
         engine |= {"kv_reservation": "grow", "kv_blocks": -(-(MOST + longest + 1) // BLOCK), "watermark": 0.0}
+    if draw(st.integers(0, 7)) == 7:  # a closed batch, whose steps repeat themselves
+        asked = (Asked(0, draw(st.integers(1, 6)), draw(st.integers(12, 18))),) * draw(st.integers(1, 4))
+        engine = {name: value for name, value in engine.items() if name not in ("kv_blocks", "token_budget")}
+        limits = (None,)
     return World(
         asked,
         draw(st.sampled_from(modes)),
-        draw(st.sampled_from((None, None, longest, 3))),
+        draw(st.sampled_from(limits)),
         engine,
         draw(st.sampled_from((100, 0, 10))),
         draw(st.sampled_from((0, 10))),
