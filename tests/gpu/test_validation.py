@@ -65,7 +65,8 @@ def test_a_case_holds_every_repeat_and_its_noise(suite: Suite) -> None:
 
 def test_host_numbers_are_medians_over_the_repeats_and_drift_over_the_configurations(suite: Suite) -> None:
     assert median_numbers([{"a": 1, "b": 4}, {"a": 9}, {"a": 2}]) == {"a": 2, "b": 4}
-    assert host_drift([{"a": 100, "b": 5}, {"a": 150, "b": 5}, {}]) == {"a": 1.5, "b": 1.0}
+    slopes = {"a_per_row": 90}
+    assert host_drift([{"a": 100, "b": 5}, {"a": 150, "b": 5} | slopes, {}]) == {"a": 1.5, "b": 1.0}
     assert run(suite, FakeHardware()).results.provenance == {"gpu": "fake", "host_drift": {}}
 
 
