@@ -62,7 +62,7 @@ def doctor(arguments: argparse.Namespace) -> int:
             from gpu.doctor.cuda import cuda_lines
 
             report.lines += cuda_lines(profile, tell)
-        report.lines += host_lines(profile, tell)
+        report.lines += host_lines(profile, tell, alone=arguments.on == "cpu")
     for line in report.lines:
         if line.what == "GPU" and not line.ok:
             print(f"overlapsim: this is a {line.found}, the profile is of a {line.expected}", file=sys.stderr)

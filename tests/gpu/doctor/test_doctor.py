@@ -7,8 +7,9 @@ import json
 
 import pytest
 
-from gpu.doctor.host import WAITS, gil_waits
+from gpu.doctor.host import WAITS, gil_waits, host_lines
 from gpu.own_profile import own_profile
+from scenarios.loader import load_profile
 from sim.cli import main
 
 
@@ -36,6 +37,15 @@ def test_a_gpu_is_held_against_its_own_profile() -> None:
     assert own_profile("NVIDIA H100 80GB HBM3") == "nvidia-h100"
     assert own_profile("NVIDIA H200") == "nvidia-h200"
     assert own_profile("NVIDIA GeForce RTX 4090") is own_profile(None) is None
+
+
+def test_a_python_loop_decides_only_where_no_calls_were_timed() -> None:
+    profile = load_profile("nvidia-h100")
+    parts = [
+        next(line.part for line in host_lines(profile, lambda _: None, alone=alone) if line.what.startswith("drift"))
+        for alone in (True, False)
+    ]
+    assert parts == ["spread", "told"]
 
 
 def test_every_wait_for_the_gil_is_measured() -> None:
