@@ -76,12 +76,19 @@ def why_alone(question: Question, alike: Sequence[Point]) -> str:
     """Why such points are simulated one by one, as far as that is known before; empty if they may be side by side."""
     if question.machine == "reference":
         return "the reference machine"
+    few = f"fewer than {FEWEST} points that differ in {', '.join(sorted(TIMES_ALONE))} alone"
     if len(alike) < FEWEST:
-        return f"fewer than {FEWEST} points that differ in {', '.join(sorted(TIMES_ALONE))} alone"
-    with suppress(ScenarioError):
-        scenario = _load(question, alike[0]).scenario
-        return refusal(scenario) if isinstance(scenario, Serving) else "a program without a server"
-    return "an error in the scenario"
+        return _refusal(question.scenario, question.overrides, question.model) or few
+    return _refusal(question.scenario, (*question.overrides, *alike[0].overrides), question.model)
+
+
+@lru_cache(maxsize=1 << 12)
+def _refusal(scenario: str, overrides: tuple[str, ...], model: str | None) -> str:
+    try:
+        loaded = load_scenario(scenario, overrides, model).scenario
+    except ScenarioError:
+        return "an error in the scenario"
+    return refusal(loaded) if isinstance(loaded, Serving) else "a program without a server"
 
 
 def decisive(point: Point) -> tuple[str, ...]:

@@ -128,6 +128,9 @@ def test_a_point_simulated_by_itself_says_why(tmp_path: Path, capsys: pytest.Cap
     assert {row["alone"].partition(" that differ")[0] for row in rows} == {"fewer than 4 points"}
     rows = evaluate(asked, grid("workload.batch=2", "workload.stop_share=0.5", "host.scale=1,2,3,4"))
     assert {row["alone"] for row in rows} == {"outputs that end by a draw"}
+    sets = ("model=tiny", "workload.requests=4")
+    arriving = Question("open-qwen3-0.6b", sets, None, load_scenario("open-qwen3-0.6b", sets).digest)
+    assert {row["alone"] for row in evaluate(arriving, grid("workload.rate=20/s,40/s"))} == {"requests that arrive"}
     out = str(tmp_path / "a.parquet")
     assert (
         main([*COMMAND[:6], "--set", "engine.modes=serial-eager,naive", "--vary", "host.scale=1,2,4,8", "--out", out])
