@@ -239,6 +239,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sim.verbs.sweep.PATIENCE", 1)
     assert main(["sweep", SCENARIO, *("--set", SMALL[0]), "--vary", "workload.batch=1,2", *words]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
