@@ -9,8 +9,9 @@ JOBS ?= 4
 run: .venv/base
 	$(BIN)/overlapsim run decode-llama-3.1-8b --out $(OUT)/decode-llama-3.1-8b
 
+# A worker process for each core, up to eight: tests share nothing but their machine.
 test: .venv/test
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist worksteal
 
 # The fast machine against the reference on 2,000 random programs and as many serving workloads; every fault and hundreds
 # of mutants must be caught, thousands of worlds must raise no alarm: half an hour of several processors.
