@@ -23,6 +23,7 @@ from sim.studies.validation.clients import client_errors
 from sim.studies.validation.results_file import ResultsFile, read_results
 from sim.studies.validation.scores import VERDICTS
 from sim.studies.validation.summary import Summary
+from sim.verbs import BAD_INPUT
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(
@@ -165,11 +166,12 @@ def blocks() -> list[tuple[str, str, str]]:
 
 
 def output(command: str) -> str:
-    """What a command prints, errors included, without trailing blanks."""
-    printed = io.StringIO()
-    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(printed):
-        main(shlex.split(command)[1:])
-    return "".join(f"{line.rstrip()}\n" for line in printed.getvalue().splitlines())
+    """What a command prints, or what it says to bad input, without trailing blanks and its progress."""
+    printed, said = io.StringIO(), io.StringIO()
+    with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(said):
+        code = main(shlex.split(command)[1:])
+    lines = (said if code == BAD_INPUT else printed).getvalue().splitlines()
+    return "".join(f"{line.rstrip()}\n" for line in lines)
 
 
 def tables() -> dict[str, str]:
