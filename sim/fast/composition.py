@@ -201,9 +201,11 @@ class Composition:
 
     def values_of(self, forms: Sequence[Form], states: Column) -> Column:
         """The same of several forms."""
-        whole = np.stack([self._whole(form) for form in forms])
-        whole += states[: self.steps].T
-        found: Column = whole.max(axis=1)
+        before = states[: self.steps].T
+        sums = np.empty((len(forms), *before.shape), dtype=np.int64)
+        for form, each in zip(forms, sums, strict=True):
+            np.add(form, before, out=each)
+        found: Column = sums.max(axis=1)
         return found
 
     def holds(self, states: Column, arrival: int | None) -> int:
