@@ -38,7 +38,7 @@ class World:
     Every request ends by length at its ``tokens``; with a ``limit``, clients ask for so many tokens at most, and those
     that want fewer end by a stop token that the scheduler does not foresee. ``engine`` overrides the preset's knobs, as
     the table of a scenario does; ``step`` and ``row`` are device time of a step and of each of its rows, ``host`` is
-    host time in each schedule, all in microseconds. With ``layers`` a tiny model runs in place of the timer.
+    host time in each schedule, all in microseconds; if it costs any, each row, token and prompt costs one more. With ``layers`` a tiny model runs in place of the timer.
     ``disturbances`` are what goes wrong on the machine: a scenario's file cannot say them, and leaves them out.
     """
 
@@ -110,8 +110,9 @@ class World:
         return "\n".join([*lines, *map(str, self.disturbances)])
 
     def _tree(self) -> dict[str, Any]:
-        zero = {"base": "0ns", "per_row": "0ns", "per_token": "0ns"}
-        schedule = zero | {"base": f"{self.host}us"}
+        zero = dict.fromkeys(("base", "per_row", "per_token", "prefill", "per_prompt"), "0ns")
+        each = "1us" if self.host else "0ns"
+        schedule = dict.fromkeys(zero, each) | {"base": f"{self.host}us"}
         host = {"receive": zero, "schedule": schedule, "prepare": zero, "process": zero}
         known = {name: value for name, value in self.engine.items() if value is not None}
         timer = {"kind": "timer", "step": f"{self.step}us", "per_row": f"{self.row}us"}

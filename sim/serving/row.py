@@ -20,7 +20,7 @@ class Row:
 
     request: Request
     prompt: int
-    received: int = 0
+    received: int
     done: int = 0
     before: int = 0
     joined: int = 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from machine_worlds import host, kernel, program, run, spans
 
-from sim.effects import DEVICE, Get, Launch, Loop, Put, Wait
+from sim.effects import DEVICE, Get, Launch, Loop, Put, Ready, Wait
 from sim.program.ops import Copy, Op, Record, Think
 
 MS = 1_000_000
@@ -24,6 +24,23 @@ def test_two_threads_that_compute_take_turns_of_one_switch_interval() -> None:
     timeline = run({"one": launches(Think(30)), "two": launches(Think(30))}, gil_switch_interval=10)
     assert host(timeline, "one") == [("think", 0, 50)]
     assert host(timeline, "two") == [("think", 10, 60)]
+
+
+def test_a_holder_lets_go_for_its_last_nanosecond_too() -> None:
+    timeline = run({"one": launches(Think(11)), "two": launches(Think(5))}, gil_switch_interval=10, gil_handoff=3)
+    assert host(timeline, "two") == [("think", 13, 18)]
+    assert host(timeline, "one") == [("think", 0, 22)]
+
+
+def test_asking_for_an_event_takes_its_time_without_the_lock() -> None:
+    def asks() -> Loop[None]:
+        yield Launch([Record("e")])
+        yield Ready("e")
+        yield Launch([Think(10)])
+
+    timeline = run({"one": asks(), "two": launches(Think(10))}, event_query_call=30)
+    assert host(timeline, "one")[1:] == [("cudaEventQuery", 0, 30), ("think", 30, 40)]
+    assert host(timeline, "two") == [("think", 0, 10)]
 
 
 def test_a_thread_that_is_done_within_the_interval_hands_over_at_its_end() -> None:

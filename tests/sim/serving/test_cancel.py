@@ -96,3 +96,15 @@ def test_who_has_ended_or_never_came_is_left_alone() -> None:
     server.cancel(0)
     assert server.idle
     assert held(server) == (0, 0)
+
+
+def test_a_client_who_lost_its_blocks_left_and_comes_again_begins_anew() -> None:
+    kv = KVCache(3, 4)
+    scheduler = Scheduler(kv, grow=True)
+    scheduler.add((Request(0, 4, 7, computed=True), Request(1, 2, 7)))
+    while not (batch := scheduler.schedule()).preempted:  # type: ignore[union-attr]
+        assert batch is not None
+        scheduler.process(batch, StepResult(0))
+    scheduler.cancel(1)
+    scheduler.add((Request(1, 2, 7),))
+    assert scheduler.left(Request(1, 2, 7)) == 2

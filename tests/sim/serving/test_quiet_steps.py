@@ -113,3 +113,10 @@ def test_a_batch_that_tells_who_lost_blocks_is_not_quiet() -> None:
     server, batches = running(1)
     batches[0].preempted = (Request(8, 5, 5),)
     assert server.quiet_steps(None) == 0
+
+
+def test_a_row_that_fills_its_block_ends_the_quiet() -> None:
+    server = Server(Scheduler(KVCache(64, 16), grow=True))
+    server.add((Request(0, 10, 30, computed=True),))
+    step(server, [], 0)
+    assert server.quiet_steps(None) == 5  # batches 2 to 6 write tokens 12 to 16, batch 7 needs another block

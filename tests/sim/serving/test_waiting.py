@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.serving.request import Request
-from sim.serving.waiting import ORDERINGS, ArrivalOrder, ShortestFirst, Waiting
+from sim.serving.waiting import ORDERINGS, ArrivalOrder, LongestPrefixFirst, ShortestFirst, Waiting
 
 
 def request(number: int, context: int = 5) -> Request:
@@ -56,3 +56,9 @@ def test_whoever_is_taken_the_others_keep_their_order(ordering: str, contexts: l
     chosen = data.draw(st.lists(st.sampled_from(before), unique=True)) if before else []
     queue.take([request(number, contexts[number]) for number in chosen])
     assert ids(queue) == [number for number in before if number not in chosen]
+
+
+def test_of_a_long_queue_the_oldest_128_are_sorted_by_what_is_cached() -> None:
+    queue = filled(LongestPrefixFirst(), *[1] * 130)
+    queue.bind(lambda request: request.id)
+    assert ids(queue) == [*range(127, -1, -1), 128, 129]
