@@ -38,7 +38,8 @@ class World:
     Every request ends by length at its ``tokens``; with a ``limit``, clients ask for so many tokens at most, and those
     that want fewer end by a stop token that the scheduler does not foresee. ``engine`` overrides the preset's knobs, as
     the table of a scenario does; ``step`` and ``row`` are device time of a step and of each of its rows, ``host`` is
-    host time in each schedule, all in microseconds; if it costs any, each row, token and prompt costs one more. With ``layers`` a tiny model runs in place of the timer.
+    host time in each schedule, all in microseconds; if it costs any, each row, token and prompt costs one more. With
+    ``layers`` a tiny model runs in place of the timer.
     ``disturbances`` are what goes wrong on the machine: a scenario's file cannot say them, and leaves them out.
     """
 

@@ -10,7 +10,8 @@ STALE = "a booking is stale only while its kernel shares the device; it ends no 
 REASONS: dict[tuple[str, str, str], str] = {
     ("sim.serving.scheduler", "if self.grow:", "always self.grow"):
         "blocks for all rows are reserved, and a row has left before it fills them",
-    ("sim.serving.row", "joined: int = 0", "0 becomes 1"): "a row that never joined has `left` 0: no counter lies between",
+    ("sim.serving.row", "joined: int = 0", "0 becomes 1"):
+        "a row that never joined has `left` 0: no counter lies between",
     ("sim.serving.prefix_cache", "used: int = 0", "0 becomes 1"): "it is set before a node is offered, and read after",
     ("sim.serving.prefix_cache", "self._version = 0", "0 becomes 1"): VERSION,
     ("sim.serving.prefix_cache", "self._version += 1", "1 becomes 2"): VERSION,
@@ -45,7 +46,8 @@ REASONS: dict[tuple[str, str, str], str] = {
     ("sim.machine.stream", "self._version += 1", "1 becomes 2"): VERSION,
     ("sim.machine.stream", "launch = 0", "0 becomes 1"):
         "the queue holds a launch at least, so whoever enqueues number 1 never waits",
-    ("sim.machine.stream", "self.push(Record(None), 0, 0, -1, mark)", "1 becomes 2"): "the step of a record is in no span",
+    ("sim.machine.stream", "self.push(Record(None), 0, 0, -1, mark)", "1 becomes 2"):
+        "the step of a record is in no span",
     ("sim.machine.stream", "for kernel, call in zip(kernels, calls, strict=True):", "True becomes False"): STRICT,
     (
         "sim.machine.graph_run",

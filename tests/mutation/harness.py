@@ -26,7 +26,7 @@ PATIENCE = 10.0
 PATIENCE_OF_TESTS = 300.0
 """Seconds of a processor after which tests, of a minute as a rule, count as failed."""
 MEMORY = 3 << 30
-"""Bytes that a mutant may take, for the same reason."""
+"""Bytes that a mutant may take beyond what its process has, for the same reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +78,8 @@ def _apart(module: str, source: str, judge: Callable[[], Verdict]) -> Verdict:
         os.close(read)
         verdict = Verdict("no-exception", "import", 0, "the module cannot be imported")
         try:
-            resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
+            most = _address_space() + MEMORY
+            resource.setrlimit(resource.RLIMIT_AS, (most, most))
             signal.signal(signal.SIGVTALRM, _never_ends)
             for name in [n for n in sys.modules if n == "sim" or n.startswith("sim.")]:
                 del sys.modules[name]
@@ -96,6 +97,12 @@ def _apart(module: str, source: str, judge: Callable[[], Verdict]) -> Verdict:
         told = pipe.read()
     os.waitpid(child, 0)
     return Verdict(**json.loads(told)) if told else Verdict("no-exception", "", 0, "the process died")
+
+
+def _address_space() -> int:
+    """Bytes of this process's address space, which a library such as torch reserves by the dozen of GiB."""
+    statm = Path("/proc/self/statm")
+    return int(statm.read_text().split()[0]) * resource.getpagesize() if statm.exists() else 0
 
 
 def _never_ends(_number: int, _frame: object) -> None:
