@@ -202,13 +202,15 @@ TileSides = Annotated[tuple[Count, Count], Strict(strict=False), Field(descripti
 class ProgramKernels(Table):
     """Products (bf16) and additions (float32) of programs, back to back with their like on a device that had a rest.
 
-    A product takes `floor` and for each wave of its `tiles` and each step of its inner dimension a thousandth of
-    `per_1000_steps` and a tile's arithmetic at `flops`, the rate of one multiprocessor; or longer, if its bytes move at
-    the bandwidth of the `cache` or, after `miss`, of the `memory`. Of what was used before all is found in the cache up
-    to `found_up_to` bytes back, nothing from `lost_from` on.
+    A product takes `floor` and a thousandth of `per_1000_first_steps` for each of the first steps of its inner
+    dimension; then for each wave of its `tiles` and each step a thousandth of `per_1000_steps` and a tile's arithmetic
+    at `flops`, the rate of one multiprocessor; or longer, if its bytes move at the bandwidth of the `cache` or, after
+    `miss`, of the `memory`. Of what was used before all is found in the cache up to `found_up_to` bytes back, nothing
+    from `lost_from` on.
     """
 
     floor: Duration
+    per_1000_first_steps: Duration
     per_1000_steps: Duration
     flops: FlopRate
     tiles: NonEmpty[TileSides]

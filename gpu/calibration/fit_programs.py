@@ -17,13 +17,13 @@ import numpy as np
 from scenarios.profile import ProgramKernels
 from scenarios.units import format_bandwidth, format_bytes, format_duration, format_flop_rate
 from sim.program.cache import BF16, FLOAT32, Cache
-from sim.program.products import Products, Tile
+from sim.program.products import FIRST, Products, Tile
 
 MIB = 1 << 20
 KEPT, LOST = 20 * MIB, 55 * MIB
 """Rows whose operands together are smaller, or larger, are found in the cache whole, or not at all."""
 ROUNDS = 40
-NAMES = ("floor", "per_1000_steps", "flops", "cache", "memory", "miss", "add_floor")
+NAMES = ("floor", "per_1000_steps", "flops", "cache", "memory", "miss", "add_floor", "per_1000_first_steps")
 NAMED_TILE = re.compile(r"_(\d+)x(\d+)_")
 Table = dict[str, Any]
 
@@ -52,6 +52,7 @@ def program_kernels(measured: Table, graph_gap: float, multiprocessors: int) -> 
     errors = [abs(_predicted(row, products, products.cache.found(row.footprint)) / row.us - 1) for row in rows]
     return {
         "floor": format_duration(costs.floor),
+        "per_1000_first_steps": format_duration(costs.per_1000_first_steps),
         "per_1000_steps": format_duration(costs.per_1000_steps),
         "flops": format_flop_rate(costs.flops),
         "tiles": [list(tile) for tile in tiles],
@@ -85,7 +86,7 @@ def _rows(measured: Table, graph_gap: float) -> Iterator[Row]:
 
 
 def _costs(rows: Sequence[Row], tiles: Sequence[Tile], multiprocessors: int) -> ProgramKernels:
-    values = dict(zip(NAMES, (2000.0, 1000.0, 7e12, 6e12, 3e12, 500.0, 900.0), strict=True))
+    values = dict(zip(NAMES, (2000.0, 1000.0, 7e12, 6e12, 3e12, 500.0, 900.0, 1000.0), strict=True))
     costs = _made(values, tiles)
     for _ in range(ROUNDS):
         products = Products(costs, multiprocessors)
@@ -100,6 +101,7 @@ def _costs(rows: Sequence[Row], tiles: Sequence[Tile], multiprocessors: int) -> 
             "memory": 1e12 / us["memory"],
             "miss": 1000 * us["miss"],
             "add_floor": 1000 * us["add_floor"],
+            "per_1000_first_steps": 1000 * us["per_1000_first_steps"],
         }
         before, costs = costs, _made(fresh, tiles)
         if costs == before:
@@ -117,6 +119,7 @@ def _made(values: dict[str, float], tiles: Sequence[Tile]) -> ProgramKernels:
     return ProgramKernels.model_construct(
         floor=duration("floor"),
         per_1000_steps=duration("per_1000_steps"),
+        per_1000_first_steps=duration("per_1000_first_steps"),
         flops=rate("flops"),
         cache=rate("cache"),
         memory=rate("memory"),
@@ -142,6 +145,7 @@ def _terms(row: Row, products: Products) -> list[float]:
         row.nbytes / 1e6 if moves and not kept else 0.0,
         0.0 if kept else 1.0,
         0.0 if row.k else 1.0,
+        min(row.k, FIRST) / 1000,
     ]
 
 
@@ -151,10 +155,10 @@ def _predicted(row: Row, products: Products, found: float) -> float:
 
 
 def _memory_of(rows: Sequence[Row], costs: ProgramKernels, multiprocessors: int) -> tuple[int, int]:
-    """Up to how far back all is found, and from where on nothing: whole MiB with the least squares of relative errors.
+    """Up to how far back all is found, and from where on nothing: whole MiB with the least relative errors.
 
-    Each row is predicted between what it takes found and lost, which are measured where the same product was: an error
-    of the prices is no error of the cache.
+    Each product is predicted between what it takes found and lost, as measured, but for weights of which no part is
+    ever lost or none ever found whole: an error of the prices is no error of the cache.
     """
     products = Products(costs, multiprocessors)
     ends: dict[tuple[int, int, int], list[float | None]] = {}
@@ -167,15 +171,14 @@ def _memory_of(rows: Sequence[Row], costs: ProgramKernels, multiprocessors: int)
     between = []
     for row in rows:
         kept, lost = ends[row.m, row.n, row.k]
-        if KEPT < row.footprint < LOST:
+        if KEPT < row.footprint < LOST and row.k and lost is not None:
             kept = _predicted(row, products, 1.0) if kept is None else kept
-            lost = _predicted(row, products, 0.0) if lost is None else lost
             between.append((row.footprint, row.us, kept, lost))
 
     def missed(whole: int, none: int) -> float:
         cache = Cache(whole, none)
         times = [(lost + cache.found(footprint) * (kept - lost), us) for footprint, us, kept, lost in between]
-        return sum((time / us - 1) ** 2 for time, us in times)
+        return sum(abs(time / us - 1) for time, us in times)
 
     choices = [(a * MIB, b * MIB) for a in range(16, 64) for b in range(a + 1, 97)]
     return min(choices, key=lambda ends: missed(*ends))

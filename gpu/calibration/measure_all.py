@@ -2,7 +2,8 @@
 
 ``python -m gpu.calibration.measure_all FOLDER`` writes ``host.json``, ``device.json``, ``kernels.json``,
 ``layers.json`` and ``engine.json``, each as soon as it is measured, in a process that never profiles; the profiler runs
-in a process of its own, which writes ``profiled.json``. Times are microseconds, those of ``engine.json`` nanoseconds.
+in a process of its own, which writes ``profiled.json``, and programs in another, which writes ``programs.json``. Times
+are microseconds, those of ``engine.json`` nanoseconds.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ ENGINE_RUNS = 5
 """How often the engine's costs are taken at a time, three times over the campaign."""
 Progress = Callable[[str, float], None]
 """Told what is being measured, and which share of the whole is done."""
-SHARES = {"host": 0.1, "device": 0.1, "kernels": 0.05, "layers": 0.65, "profiled": 0.1}
+SHARES = {"host": 0.1, "device": 0.1, "kernels": 0.05, "layers": 0.6, "profiled": 0.05}
 
 
 def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> list[str]:
@@ -86,6 +87,10 @@ def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> lis
     command = [sys.executable, "-m", "gpu.calibration.measure_profiled", str(folder)]
     if subprocess.run(command, check=False).returncode:  # noqa: S603  # our own module
         campaign.failed.append("profiled")
+    progress("programs", done + SHARES["profiled"])
+    command = [sys.executable, "-m", "gpu.calibration.measure_programs", str(folder)]
+    if subprocess.run(command, check=False).returncode:  # noqa: S603  # our own module
+        campaign.failed.append("programs")
     return campaign.failed
 
 

@@ -1,4 +1,4 @@
-"""Products and additions as programs have them, hot and cold in the L2 cache, on a device that has had a rest.
+"""Products and additions as programs have them, hot and cold in the L2 cache, at the clocks of a short program.
 
 ``python -m gpu.calibration.measure_programs FOLDER`` writes ``programs.json``; the names of kernels are those that a
 profiler tells in a process of its own, and that is the same command with ``--tiles``. Times are microseconds, kernel
@@ -29,6 +29,7 @@ from gpu.calibration.clock import (
     quantile,
     rand,
     repeated,
+    replay_us,
     sleep_us,
 )
 from gpu.calibration.measure_profiled import kernels_of
@@ -37,8 +38,9 @@ from gpu.calibration.provenance import provenance
 from sim.timeline.chrome import replacing
 
 COMMAND = "python -m gpu.calibration.measure_programs"
-REST = 0.01
-"""Seconds that the device idles before each run: at its power limit clocks fall within 60 ms of large products."""
+REST, LARGE = 0.01, 20.0
+"""Seconds that the device idles before each run of kernels longer than so many microseconds: clocks fall at the power
+limit, within 60 ms of large products. Clocks of an idle device are low at first, which shorter kernels would show."""
 REPEATS, CALLS = 7, 24
 ELEMENTS = (1 << 16, 1 << 19, 1 << 20, 1 << 21, 3 << 20, 1 << 22, 1 << 23, 1 << 24)
 Row = dict[str, Any]
@@ -65,7 +67,7 @@ def _product(m: int, n: int, k: int, sets: int) -> Row:
 
 
 def rested(calls: Sequence[Callable[[], Any]]) -> float:
-    """Microseconds a call in turn: a graph of twice the calls less one of once, each behind a rest and a run of it."""
+    """Microseconds a call in turn: a graph of twice the calls less one of once, each behind a run of it."""
     torch.cuda.synchronize()
     once = elapsed(lambda: [call() for call in calls]) / len(calls)
     times = max(1, min(CALLS, round(2000 / max(1.0, once))) // len(calls))
@@ -73,6 +75,8 @@ def rested(calls: Sequence[Callable[[], Any]]) -> float:
 
     def run(graph: torch.cuda.CUDAGraph) -> float:
         torch.cuda.synchronize()
+        if once < LARGE:
+            return replay_us(graph)
         time.sleep(REST)
         graph.replay()
         sleep_us(SHIELD)

@@ -18,9 +18,9 @@ class Cache:
 
     The distance of a use is how many bytes of different buffers were used since the last use of this one, itself
     included. Up to ``whole`` all of a buffer is found again, from ``none`` on nothing, and in between a share that
-    falls in proportion: a line may lie in both halves of the cache, for the multiprocessors near each, so that what is
-    read by all takes up to twice its size. Both ends are measured. Written bytes count as read ones do. Left out: sets,
-    the order within a buffer, and hints by which a kernel has lines kept or dropped.
+    falls along a smooth step: a line may lie in both halves of the cache, for the multiprocessors near each, so that
+    what is read by all takes up to twice its size. Both ends are measured. Written bytes count as read ones do. Left
+    out: sets, the order within a buffer, and hints by which a kernel has lines kept or dropped.
     """
 
     whole: int
@@ -28,7 +28,8 @@ class Cache:
 
     def found(self, distance: int) -> float:
         """The share of a buffer that is found again at this distance."""
-        return min(1.0, max(0.0, (self.none - distance) / (self.none - self.whole)))
+        way = min(1.0, max(0.0, (distance - self.whole) / (self.none - self.whole)))
+        return 1 - way * way * (3 - 2 * way)
 
 
 def found_shares(uses: Sequence[Sequence[Use]], cache: Cache) -> list[float]:

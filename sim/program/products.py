@@ -9,6 +9,8 @@ from scenarios.profile import ProgramKernels
 from sim.program.cache import BF16, FLOAT32, Cache
 
 Tile = tuple[int, int]
+FIRST = 256
+"""Steps until a block's pipeline of loads is full, four tiles of 64: so long each waits for the one before."""
 NEARLY = 1.05
 """Of grids that take hardly longer than the fastest the smallest is taken, as the library does."""
 
@@ -36,10 +38,10 @@ class Products:
 
     A product of [m, k] by [k, n] is cut into tiles, of sizes that the library was seen to use. Each wave of blocks goes
     through the inner dimension step by step, and a step takes a latency and a tile's arithmetic at the rate of one
-    multiprocessor. That, or moving the bytes if it takes longer, comes on top of a floor: out of the cache at its
-    bandwidth where they are found in it, else out of memory, after a wait for the first of them. Half of them found is
-    half of either. The tile is the fastest one. Left out: sums split over blocks, tiles between those listed, clocks
-    that fall when the power limit is reached, and that a library may choose worse.
+    multiprocessor. That, or moving the bytes if it takes longer, comes on top of a floor and of filling the pipeline:
+    out of the cache at its bandwidth where they are found in it, else out of memory, after a wait for the first of
+    them. Half of them found is half of either. The tile is the fastest one. Left out: sums split over blocks, tiles
+    between those listed, clocks that fall when the power limit is reached, and that a library may choose worse.
     """
 
     def __init__(self, costs: ProgramKernels, multiprocessors: int) -> None:
@@ -51,9 +53,9 @@ class Products:
         """Nanoseconds, and the share of the multiprocessors that the blocks take."""
         timed = self._timed(m, n, k)
         steps = min(ns for ns, _ in timed)
-        ns = self._ns(self._costs.floor, steps, BF16 * (m * k + k * n + m * n), found)
-        enough = NEARLY * (self._costs.floor + steps)
-        blocks = min(grid.blocks for took, grid in timed if self._costs.floor + took <= enough)
+        floor = self._costs.floor + min(k, FIRST) * self._costs.per_1000_first_steps / 1000
+        ns = self._ns(floor, steps, BF16 * (m * k + k * n + m * n), found)
+        blocks = min(grid.blocks for took, grid in timed if floor + took <= NEARLY * (floor + steps))
         return ns, min(1.0, blocks / self._multiprocessors)
 
     def add(self, elements: int, found: float) -> float:
@@ -79,7 +81,7 @@ class Products:
             for grid in grids(m, n, costs.tiles, self._multiprocessors)
         ]
 
-    def _ns(self, floor: int, steps: float, nbytes: int, found: float) -> float:
+    def _ns(self, floor: float, steps: float, nbytes: int, found: float) -> float:
         costs = self._costs
         kept = floor + max(steps, 1e9 * nbytes / costs.cache)
         fetched = floor + costs.miss + max(steps, 1e9 * nbytes / costs.memory)

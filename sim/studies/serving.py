@@ -91,7 +91,12 @@ class ServingRun:
         )
 
     def with_host_numbers(self, numbers: Mapping[str, int]) -> ServingRun:
-        """The same scenario on a host that takes these nanoseconds, by kind of launch and of work."""
+        """The same scenario on a host that takes these nanoseconds, by kind of launch and of work.
+
+        A timer's host work is the scenario's own, which takes as long on any host.
+        """
+        if isinstance(self.model, TimerModel):
+            return self
         engine, constants = with_host_numbers(self.engine, self.constants, numbers)
         return replace(self, engine=engine, constants=constants)
 

@@ -14,9 +14,9 @@ from sim.program.products import Products
 
 GAP = 0.25
 PLANTED = ProgramKernels.model_validate({
-    "floor": "2.1us", "per_1000_steps": "1.1us", "flops": "7TFLOP/s", "tiles": [[64, 8], [64, 64], [256, 128]],
-    "add_floor": "900ns", "cache": "7TB/s", "memory": "2.9TB/s", "miss": "600ns", "found_up_to": "24MiB",
-    "lost_from": "46MiB", "source": "planted",
+    "floor": "2.1us", "per_1000_first_steps": "2us", "per_1000_steps": "1.1us", "flops": "7TFLOP/s",
+    "tiles": [[64, 8], [64, 64], [256, 128]], "add_floor": "900ns", "cache": "7TB/s", "memory": "2.9TB/s",
+    "miss": "600ns", "found_up_to": "24MiB", "lost_from": "46MiB", "source": "planted",
 })  # fmt: skip
 NAMES = [{"name": f"nvjet_sm90_tst_{a}x{b}_64x4_1x2_h_bz_NNT"} for a, b in PLANTED.tiles]
 
@@ -51,8 +51,8 @@ def test_planted_constants_come_out_again() -> None:
 
 def test_noise_of_three_percent_does_not_carry_them_away() -> None:
     found = ProgramKernels.model_validate(program_kernels(measured(0.03), GAP, 132))
-    for name in ("floor", "per_1000_steps", "flops", "memory"):
-        assert getattr(found, name) == pytest.approx(getattr(PLANTED, name), rel=0.08), name
+    for name in ("floor", "flops", "memory", "cache"):
+        assert getattr(found, name) == pytest.approx(getattr(PLANTED, name), rel=0.1), name
     assert abs(found.found_up_to - PLANTED.found_up_to) <= 3 * MIB
     assert abs(found.lost_from - PLANTED.lost_from) <= 3 * MIB
 

@@ -9,7 +9,7 @@ from statistics import median
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab, models_by_size
 from sim.studies.chapter.measured_runs import HIERARCHY, served
-from sim.studies.chapter.words import listed
+from sim.studies.chapter.words import listed, on_that_host
 from sim.studies.serving import ServingRun
 from sim.studies.step_prices import StepPrices
 from sim.studies.table import time
@@ -137,7 +137,8 @@ def _three_reasons(lab: Lab) -> Finding:
             modes = lab.modes(f"decode-{model}", *HIERARCHY)
             saved = seen.modes["serial-eager"].us - seen.modes["serial-graph"].us
             measured[model] = time(saved)
-            errors.append(abs((modes["serial-eager"]["step_us"] - modes["serial-graph"]["step_us"]) / saved - 1))
+            eager, graph = (on_that_host(modes[m]["step_us"], seen.modes[m]) for m in ("serial-eager", "serial-graph"))
+            errors.append(abs((eager - graph) / saved - 1))
     return Finding(
         measured=f"saved of a step: {listed(measured)}" if measured else "",
         errors=tuple(errors),

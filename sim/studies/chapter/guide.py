@@ -12,7 +12,8 @@ from sim.studies.chapter.report import tally, with_errors
 INTRODUCTION = """\
 A textbook chapter on advanced scheduling and CUDA graphs makes claims, gives two scripts and three exercises. Here each
 is a command that runs on any machine, with what it predicts for an H200, what was measured on one, and a verdict that
-follows from these numbers; where another card measured the same, it stands beside what its own profile predicts.
+follows from these numbers; where another card measured the same, it stands beside what its own profile predicts, and
+how far off predictions are that know what the measuring host's launches took at that moment.
 `overlapsim chapter` computes all of it; `overlapsim chapter --write FOLDER` wrote this page, and a test compares the
 two. On a GPU of your own: `overlapsim validate chapter --on cuda`."""
 

@@ -8,7 +8,7 @@ from scenarios.loader import list_engines
 from sim.studies.chapter.claim import Claim, Finding, Verdict
 from sim.studies.chapter.lab import Lab, models_by_size
 from sim.studies.chapter.measured_runs import BATCHES, HIERARCHY, served
-from sim.studies.chapter.words import beside, listed
+from sim.studies.chapter.words import beside, error, listed
 from sim.studies.step_prices import StepParts, StepPrices
 from sim.studies.table import time
 from sim.studies.validation.shipped import MeasuredMode
@@ -93,7 +93,7 @@ def _small_batches(lab: Lab) -> Finding:
             eager = measured.modes["serial-eager"]
             seen[batch] = f"{host_work(eager) / eager.us:.0%} at {batch}"
             predicted = lab.modes("scheduling-overhead", *served(batch))["serial-eager"]["step_us"]
-            errors.append(abs(predicted / eager.us - 1))
+            errors.append(error(predicted, eager))
     return Finding(
         predicted="; ".join(f"{engine}: the host takes longer up to batch {words}" for engine, words in told.items()),
         measured=f"llama-3.2-1b, lean: the host works for {listed(seen.values())} of a step" if seen else "",

@@ -44,7 +44,7 @@ def with_errors(found: Finding) -> str:
     if not found.errors:
         return found.measured
     mean, most = sum(found.errors) / len(found.errors), max(found.errors)
-    return f"{found.measured} (predictions off by {mean:.1%} in the mean, {most:.1%} at most)"
+    return f"{found.measured} (predictions on that host off by {mean:.1%} in the mean, {most:.1%} at most)"
 
 
 def tally(outcomes: Iterable[Outcome]) -> str:

@@ -37,6 +37,6 @@ def run_digest(loaded: LoadedScenario) -> str:
             own["buckets"] = list(engine.buckets)
             own["limits"] = {name: getattr(engine, knob) for name, knob in SCHEDULER.items()}
         if isinstance(loaded.model, TimerModel):
-            own["host_costs"] = engine.host.model_dump(mode="json", exclude_none=True)
+            own["host_costs"] = engine.host.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
     model = None if loaded.model is None else loaded.model.model_dump(mode="json")
     return hashlib.sha256(json.dumps([own, model], sort_keys=True).encode()).hexdigest()[:12]

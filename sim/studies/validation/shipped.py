@@ -17,12 +17,14 @@ from sim.studies.validation.results_file import Captures, read_results
 class MeasuredMode:
     """What one mode of a scenario measured, in microseconds: the median of some repeats, and their noise.
 
-    ``host_us`` is what the host thread did of it, where that was kept.
+    ``host_us`` is what the host thread did of it, where that was kept, ``in_process_us`` what is predicted of it with
+    the costs that the host had at that moment.
     """
 
     us: float
     noise_us: float
     host_us: dict[str, float]
+    in_process_us: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,10 @@ def measured_scenario(loaded: LoadedScenario) -> MeasuredScenario | None:
         results = read_results(path)
         modes = {
             case.mode: MeasuredMode(
-                case.measured / 1000, case.noise_ns / 1000, {part: ns / 1000 for part, ns in case.host_ns.items()}
+                case.measured / 1000,
+                case.noise_ns / 1000,
+                {part: ns / 1000 for part, ns in case.host_ns.items()},
+                None if case.predicted_in_process_ns is None else case.predicted_in_process_ns / 1000,
             )
             for case in results.cases
             if case.digest == digest and case.mode in loaded.modes

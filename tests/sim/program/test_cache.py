@@ -26,7 +26,7 @@ def test_buffers_in_turn_find_by_their_sum() -> None:
     assert in_turn(3, 10 * MB) == [1.0] * 3
     assert in_turn(4, 10 * MB) == [0.5] * 4
     assert in_turn(5, 10 * MB) == [0.0] * 5
-    assert in_turn(1, 35 * MB) == [0.75]
+    assert in_turn(1, 35 * MB) == [1 - 3 / 16 + 2 / 64]  # a quarter of the way down the smooth step
 
 
 def test_to_and_fro_the_last_is_found_and_the_first_is_not() -> None:

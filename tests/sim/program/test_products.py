@@ -18,9 +18,9 @@ from sim.program.products import Grid, Products, grids
 from sim.studies.program import program_metrics, run_program
 
 COSTS = ProgramKernels.model_validate({
-    "floor": "2us", "per_1000_steps": "1us", "flops": "8TFLOP/s", "tiles": [[64, 64], [128, 256]], "add_floor": "1us",
-    "cache": "10TB/s", "memory": "2TB/s", "miss": "500ns", "found_up_to": "30MB", "lost_from": "50MB",
-    "source": "made up",
+    "floor": "2us", "per_1000_first_steps": "0us", "per_1000_steps": "1us", "flops": "8TFLOP/s",
+    "tiles": [[64, 64], [128, 256]], "add_floor": "1us", "cache": "10TB/s", "memory": "2TB/s", "miss": "500ns",
+    "found_up_to": "30MB", "lost_from": "50MB", "source": "made up",
 })  # fmt: skip
 TEN = Products(COSTS, 10)
 H200 = load_profile("nvidia-h200")
@@ -50,6 +50,12 @@ def test_the_fastest_tile_is_taken() -> None:
     ns, share = TEN.matmul(2560, 128, 1000, 1.0)  # 80 small tiles in 8 waves, 10 large ones in one
     assert ns == pytest.approx(2000 + 1000 + 8192)
     assert share == 1.0
+
+
+def test_the_first_steps_wait_for_each_other() -> None:
+    slow = Products(COSTS.model_copy(update={"per_1000_first_steps": 2000}), 10)
+    for k, first in ((100, 200), (256, 512), (4000, 512)):
+        assert slow.matmul(64, 64, k, 1.0)[0] == pytest.approx(TEN.matmul(64, 64, k, 1.0)[0] + first)
 
 
 def test_what_is_moved_counts_where_it_takes_longer() -> None:
