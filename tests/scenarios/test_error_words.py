@@ -5,7 +5,7 @@ import tomllib
 from typing import Any
 
 from bench_files import ENGINE, PROFILE, PROGRAM, SERVING
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from scenarios.engine import EnginePreset
@@ -56,7 +56,6 @@ def spoiled(draw: st.DrawFn) -> tuple[type[Table], dict[str, Any]]:
         return schema, tree
 
 
-@settings(deadline=None)  # a shared machine may pause in the middle of an example
 @given(spoiled())
 def test_a_spoiled_file_loads_or_says_what_was_expected_where(
     case: tuple[type[Table], dict[str, Any]],

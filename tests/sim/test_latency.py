@@ -103,7 +103,7 @@ knobs = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.sampled_from(("serial-eager", "overlap-graph")), st.integers(0, 9), knobs)
 def test_every_statistic_is_the_load_generators(mode: str, seed: int, overrides: list[str]) -> None:
     timeline, generator = generated(mode, seed, *overrides)
@@ -116,7 +116,7 @@ def test_every_statistic_is_the_load_generators(mode: str, seed: int, overrides:
         assert found.statistic(metric, "mean") == (pytest.approx(np.mean(values)) if values else None)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.sampled_from(("serial-eager", "overlap-graph")), st.integers(0, 9), st.integers(4, 7))
 def test_a_preempted_request_waits_for_its_next_token(mode: str, seed: int, blocks: int) -> None:
     """Contexts of 20 tokens grow by 20, from two blocks of 16 to three, of which there are too few."""
@@ -131,7 +131,7 @@ def test_a_preempted_request_waits_for_its_next_token(mode: str, seed: int, bloc
     assert load_metrics(timeline)["preemptions"] == sum(len(served.resumed) for served in timeline.served)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 9), knobs, st.integers(0, 10**6), st.integers(0, 10**5))
 def test_goodput_counts_requests_within_all_limits(seed: int, overrides: list[str], ttft: int, tpot: int) -> None:
     timeline, generator = generated("serial-graph", seed, *overrides)

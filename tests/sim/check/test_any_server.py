@@ -15,7 +15,7 @@ from sim.serving.kv_cache import KVCache
 from sim.serving.scheduler import Scheduler
 
 TestAnyServer = AnyServer.TestCase
-TestAnyServer.settings = settings(deadline=None, max_examples=80, stateful_step_count=40)
+TestAnyServer.settings = settings(max_examples=80, stateful_step_count=40)
 
 
 class Forgetful(Scheduler):
@@ -34,6 +34,6 @@ class ForgetfulServer(AnyServer):
 
 
 def test_a_stop_that_is_processed_twice_is_found() -> None:
-    quick = settings(deadline=None, max_examples=300, database=None, phases=(Phase.generate,), derandomize=True)
+    quick = settings(max_examples=300, database=None, phases=(Phase.generate,), derandomize=True)
     with pytest.raises((BrokenError, KeyError)):
         run_state_machine_as_test(ForgetfulServer, settings=quick)

@@ -93,13 +93,13 @@ def test_without_operations_nothing_is_asked() -> None:
     assert not PROGRAMS.broken(replace(shifted("side", 0, -30)(two_streams()), entries=None))
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(st.one_of(programs(), neighbours()), constants())
 def test_any_program_on_any_machine_holds_and_is_the_same_again(program: Program, machine: Constants) -> None:
     attack_machine(lambda: {"host": loop(program)}, HostCosts(machine, FRAMEWORK))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(teams(), constants())
 def test_any_ranks_and_threads_hold_and_are_the_same_again(team: Team, machine: Constants) -> None:
     attack_machine(

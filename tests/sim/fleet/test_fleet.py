@@ -19,7 +19,7 @@ from sim.timeline.spans import Timeline
 
 SMALL = ["model=tiny", "workload.context=20", "workload.output_tokens=6", "workload.requests=14"]
 END_OF_TIME = 1 << 62
-SOME = settings(max_examples=20, deadline=None)
+SOME = settings(max_examples=20)
 
 
 def fleet(*overrides: str, seed: int = 0, machine: str = "auto") -> ServingRun:

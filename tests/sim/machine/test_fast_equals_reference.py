@@ -93,7 +93,7 @@ def engines(draw: st.DrawFn) -> Program:
     return (*pieces, Piece(Wait("device")))
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 @given(program=engines(), machine=constants(), jitter=st.sampled_from((None, None, 3, 4)))
 def test_one_stream_of_kernels_with_copies_on_others_is_equal(
     program: Program, machine: Constants, jitter: int | None
@@ -101,7 +101,7 @@ def test_one_stream_of_kernels_with_copies_on_others_is_equal(
     both(program, machine, jitter=jitter)
 
 
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(program=engines(), machine=constants())
 def test_programs_that_launch_the_same_again_are_straight_code_and_equal(program: Program, machine: Constants) -> None:
     both(program * (OFTEN + 3), machine)
@@ -118,7 +118,7 @@ def test_code_does_not_outlive_the_want_of_an_event() -> None:
     assert reference.on_track("main")[-3:, 1].min() >= 900
 
 
-@settings(max_examples=examples(60), deadline=None)
+@settings(max_examples=examples(60))
 @given(program=programs(), machine=constants())
 def test_any_program_is_equal_or_refused(program: Program, machine: Constants) -> None:
     try:
@@ -127,7 +127,7 @@ def test_any_program_is_equal_or_refused(program: Program, machine: Constants) -
         assert error.feature.startswith(("kernels of streams", "copies of streams", "graphs with branches"))  # noqa: PT017
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(
     steps=st.lists(
         st.tuples(st.sampled_from(("main", "side", "third")), st.lists(lasting, min_size=1, max_size=9).map(tuple)),
@@ -141,7 +141,7 @@ def test_streams_that_take_turns_are_equal(steps: list[tuple[str, tuple[Kernel, 
     both(tuple(pieces), machine)
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(ops=st.lists(operations(st.one_of(kernels(), copies(pageable=False))), max_size=8), machine=constants())
 def test_polling_and_naive_steps_are_equal(ops: list[Op], machine: Constants) -> None:
     def polling() -> Loop[None]:

@@ -51,7 +51,7 @@ def test_what_repeats_stands_once(numbers: list[int], tree: Tree) -> None:
     assert folded(numbers) == tree
 
 
-@settings(max_examples=examples(150), deadline=None)
+@settings(max_examples=examples(150))
 @given(
     at=sequences.filter(lambda numbers: len(numbers) > 1),
     ns=st.lists(st.integers(0, 40), min_size=6, max_size=6),

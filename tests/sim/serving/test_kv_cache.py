@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.serving.kv_cache import KVCache
@@ -61,7 +61,6 @@ def test_a_cache_without_room_is_refused(num_blocks: int, block_tokens: int) -> 
         KVCache(num_blocks, block_tokens)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(1, 20)), max_size=40))
 def test_every_block_is_free_or_in_one_table(calls: list[tuple[int, int]]) -> None:
     """A request named again gives its blocks back; the next time it asks anew."""

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.serving.policies import POLICIES, Budget, Plan, decode_first, mixed, prefill_first
@@ -104,7 +104,6 @@ def test_policies_are_found_by_name() -> None:
     assert POLICIES["mixed"] is mixed
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.integers(1, 40), max_size=8).map(lambda contexts: World(prompts(*contexts))),
     st.builds(Budget, st.integers(1, 60), st.integers(0, 5), st.integers(0, 120), st.just(1), st.just(False)),

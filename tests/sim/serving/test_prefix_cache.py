@@ -214,7 +214,7 @@ class SharedBlocks(RuleBasedStateMachine):
         self.cache.free(everything)
 
 
-SharedBlocks.TestCase.settings = settings(deadline=None, max_examples=40, stateful_step_count=15)
+SharedBlocks.TestCase.settings = settings(max_examples=40, stateful_step_count=15)
 TestSharedBlocks = SharedBlocks.TestCase
 
 

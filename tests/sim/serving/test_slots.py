@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sim.serving.future_map import RequestSlots, SlotOverrunError, SlotRing, reference, slot_of
@@ -60,7 +60,6 @@ def test_slots_of_a_step_are_released_once() -> None:
         ring.slots(0)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 4), st.integers(1, 6), st.data())
 def test_a_ring_of_one_piece_more_than_is_live_never_overruns(num_live: int, rows: int, data: st.DataObject) -> None:
     """The piece more, less one slot, is what starting over at 0 can leave unused at the end."""
@@ -110,7 +109,6 @@ def test_no_slots_at_all_are_refused(kind: type[SlotRing | RequestSlots]) -> Non
         kind(0)
 
 
-@settings(deadline=None)
 @given(st.lists(st.integers(0, 6), max_size=40))
 def test_living_requests_never_share_a_slot(names: list[int]) -> None:
     """A request named again has ended; one that finds all slots taken stays out."""

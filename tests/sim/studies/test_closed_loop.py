@@ -86,7 +86,7 @@ def test_a_client_alone_is_served_one_request_after_the_other() -> None:
 lengths = st.sampled_from(("9", "{kind='uniform', low=1, high=40}"))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     clients=st.integers(1, 5),
     requests=st.integers(1, 12),

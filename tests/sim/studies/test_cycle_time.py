@@ -42,7 +42,7 @@ def test_the_largest_mean_is_that_of_some_cycle_and_none_is_larger(matrix: list[
     assert largest_mean(np.array(matrix, dtype=np.int64)) == mean_by_hand(matrix)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     step=st.integers(1, 300),
     costs=st.fixed_dictionaries(dict.fromkeys(("launch_call", "launch_latency", "stream_gap", "event_sync_call"), ns)),

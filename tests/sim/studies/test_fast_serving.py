@@ -96,14 +96,14 @@ def compare(run: ServingRun, mode: str) -> None:
     assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
 
 
-@settings(max_examples=examples(100), deadline=None)
+@settings(max_examples=examples(100))
 @given(run=runs())
 def test_any_serving_run_is_equal_to_the_byte(run: ServingRun) -> None:
     for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
         compare(run, mode)
 
 
-@settings(max_examples=examples(10), deadline=None)
+@settings(max_examples=examples(10))
 @given(run=runs(30), rate=st.sampled_from((150.0, 600.0, 2_000.0)), requests=st.integers(2, 4))
 def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate: float, requests: int) -> None:
     slow = run.with_workload(batch=None, rate=rate, requests=requests)
@@ -111,13 +111,13 @@ def test_arrivals_that_end_a_run_of_equal_steps_are_equal(run: ServingRun, rate:
         compare(replace(slow, scale=0.5), mode)
 
 
-@settings(max_examples=examples(8), deadline=None)
+@settings(max_examples=examples(8))
 @given(run=runs())
 def test_a_naive_loop_is_equal_to_the_byte(run: ServingRun) -> None:
     compare(run, "naive")
 
 
-@settings(max_examples=examples(40), deadline=None)
+@settings(max_examples=examples(40))
 @given(run=runs(40), mode=st.sampled_from(("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")))
 def test_long_outputs_are_equal_when_their_steps_are_run_at_once(run: ServingRun, mode: str) -> None:
     compare(run, mode)

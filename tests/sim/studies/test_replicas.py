@@ -88,7 +88,7 @@ def assert_those_runs(found: Paces, runs: list[ServingRun], mode: str) -> None:
 
 
 @pytest.mark.parametrize("library", ["numpy", "torch"])
-@settings(max_examples=examples(30), deadline=None)
+@settings(max_examples=examples(30))
 @given(runs=sweeps(), mode=st.sampled_from(MODES))
 def test_runs_side_by_side_are_those_runs(library: str, runs: list[ServingRun], mode: str) -> None:
     try:

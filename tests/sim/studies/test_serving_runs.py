@@ -39,7 +39,7 @@ scenarios = st.one_of(
         engines,
     ),
 )
-SOME = settings(max_examples=25, deadline=None)
+SOME = settings(max_examples=25)
 
 
 def check_order(timeline: Timeline) -> None:
