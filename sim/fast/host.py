@@ -254,7 +254,7 @@ class HostThread:
         if not self._spans.kept:
             batch = phase.batch
             prices = framing.prices(phase)
-            known = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated, self._plan, prices)
+            known = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated, self._plan)
             if known is not None and not known[1].trains:
                 self._iterations.broken()
         if repeated is not None and (known is None or known[1].trains):
@@ -271,7 +271,7 @@ class HostThread:
         if not steps:
             return
         arrival = self._source.next_arrival()
-        done = stretch.run(self._caller, items, batch, prices, steps, arrival, self._iterations)
+        done = stretch.run(items, batch, prices, steps, arrival, self._iterations)
         if done:
             self._num_steps += done
             steady.advance(done)

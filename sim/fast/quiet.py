@@ -6,7 +6,6 @@ What the iteration does is made once with times that are names; what it leaves i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, Protocol
 
 from sim.fast.caller import Caller
@@ -33,26 +32,35 @@ class Quiet(Protocol):
         """``work`` is what each piece of host work takes; rows of deliveries are put ``out``."""
 
 
-@dataclass(frozen=True, slots=True)
 class Stretch:
-    """Code for quiet iterations, and how to call it. ``trains``: of steps whose kernels are launched one by one."""
+    """Quiet iterations like some ``items``, whose steps have a plan; code for them is written when it is first run.
 
-    code: Quiet | None
-    trains: bool
-    back: int
+    ``trains``: of steps whose kernels are launched one by one.
+    """
+
+    def __init__(self, caller: Caller, items: Sequence[Item], frame: Frame, plan: Plan) -> None:
+        self.trains = any(isinstance(segment, Train) for _, segments in plan for segment in segments)
+        self._caller = caller
+        self._items = items
+        self._frame = frame
+        self._plan = plan
+        self._back = looks_back(items)
+        self._code: Quiet | None = None
+        self._refused = False
 
     def run(
-        self, caller: Caller, items: Sequence[Item], batch: Batch, prices: Prices, steps: int, arrival: int | None,
+        self, items: Sequence[Item], batch: Batch, prices: Prices, steps: int, arrival: int | None,
         iterations: Iterations,
     ) -> int:  # fmt: skip
-        """Run up to so many iterations after a batch's; returns how many."""
-        if self.code is None or len(iterations.steps) < self.back:
+        """Run up to so many iterations after a batch's, which may have other rows than the first; returns how many."""
+        code = self._code or self._written(prices)
+        if code is None or len(iterations.steps) < self._back:
             return 0
-        launched = list(iterations.steps)[len(iterations.steps) - self.back :]
+        launched = list(iterations.steps)[len(iterations.steps) - self._back :]
         marks: list[int] = [step.mark for step in launched]
         work = [item.ns for item in items if isinstance(item, Worked)]
         out: list[tuple[Any, ...]] = []
-        done = self.code(
+        done = code(
             steps, FOR_EVER if arrival is None else arrival, prices, work, marks, iterations, batch, out, batch.rows,
             batch.padding,
         )  # fmt: skip
@@ -60,18 +68,18 @@ class Stretch:
             step.mark = mark
         for step in iterations.steps:
             step.index += done
-        caller.spans.recorder.deliveries.add_all(out)
+        self._caller.spans.recorder.deliveries.add_all(out)
         return done
 
-
-def stretch(caller: Caller, items: Sequence[Item], frame: Frame, plan: Plan, prices: Prices) -> Stretch:
-    """Code for iterations like this one, whose steps have this plan; without any where a choice is in it."""
-    trains = any(isinstance(segment, Train) for _, segments in plan for segment in segments)
-    back = looks_back(items)
-    try:
-        return Stretch(_Writer(caller, plan, prices, len(frame.ops), trains=trains).written(items, back), trains, back)
-    except OutsideError:
-        return Stretch(None, trains, back)
+    def _written(self, prices: Prices) -> Quiet | None:
+        """The code, None where a choice is in it."""
+        if not self._refused:
+            try:
+                writer = _Writer(self._caller, self._plan, prices, len(self._frame.ops), trains=self.trains)
+                self._code = writer.written(self._items, self._back)
+            except OutsideError:
+                self._refused = True
+        return self._code
 
 
 class _Writer:

@@ -7,9 +7,8 @@ from collections.abc import Hashable
 from sim.fast.caller import Caller
 from sim.fast.iterations import Item, Worked
 from sim.fast.plan import Plan
-from sim.fast.quiet import Stretch, stretch
+from sim.fast.quiet import Stretch
 from sim.program.frame import Frame
-from sim.program.lowering import Prices
 
 State = tuple[Frame, int, int]
 """The newest batch's frame and rows, and how many steps are in flight."""
@@ -29,17 +28,17 @@ class Repeats:
         self._state: State | None = None
         self._stretches: dict[Hashable, Stretch] = {}
 
-    def seen(self, state: State, repeated: list[Item] | None, plan: Plan, prices: Prices) -> Known | None:
+    def seen(self, state: State, repeated: list[Item] | None, plan: Plan) -> Known | None:
         """What the next iteration does from this state, as far as is known; ``repeated`` is what the last two did."""
         if repeated is not None and state == self._state and state not in self._known:
-            self._known[state] = repeated, self._stretch(repeated, state[0], plan, prices)
+            self._known[state] = repeated, self._stretch(repeated, state[0], plan)
         self._state = state
         return self._known.get(state)
 
-    def _stretch(self, items: list[Item], frame: Frame, plan: Plan, prices: Prices) -> Stretch:
+    def _stretch(self, items: list[Item], frame: Frame, plan: Plan) -> Stretch:
         """Code for such iterations, the same for all numbers of rows."""
         key = frame, tuple(item._replace(ns=0) if isinstance(item, Worked) else item for item in items)
         found = self._stretches.get(key)
         if found is None:
-            found = self._stretches[key] = stretch(self._caller, items, frame, plan, prices)
+            found = self._stretches[key] = Stretch(self._caller, items, frame, plan)
         return found
