@@ -69,6 +69,9 @@ class Steady(Protocol):
         ``stop`` is the number of the decode batch in which the next request stops, as far as the source knows.
         """
 
+    def kv_blocks(self, steps: int) -> list[int]:
+        """KV blocks in use while each of the batches in flight runs, and each of so many such iterations."""
+
     def advance(self, steps: int) -> None:
         """Be where so many such iterations lead; batches in flight become those of that iteration."""
 

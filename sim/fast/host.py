@@ -271,7 +271,7 @@ class HostThread:
         if not steps:
             return
         arrival = self._source.next_arrival()
-        done = stretch.run(items, batch, prices, steps, arrival, self._iterations)
+        done = stretch.run(items, batch, prices, steady.kv_blocks(steps), steps, arrival, self._iterations)
         if done:
             self._num_steps += done
             steady.advance(done)
@@ -309,7 +309,7 @@ class HostThread:
                 rows,
                 rows,
                 False,
-                batch.kv_blocks,
+                np.array(steady.kv_blocks(steps)[:steps]),
                 0,
                 0,
                 rows,

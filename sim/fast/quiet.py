@@ -27,7 +27,7 @@ class Quiet(Protocol):
 
     def __call__(
         self, steps: int, arrival: int, prices: Prices, work: Sequence[int], marks: list[int],
-        iterations: Iterations, batch: Batch, out: list[tuple[Any, ...]], rows: int, padding: int,
+        iterations: Iterations, batch: Batch, used: Sequence[int], out: list[tuple[Any, ...]], rows: int, padding: int,
     ) -> int:  # fmt: skip
         """``work`` is what each piece of host work takes; rows of deliveries are put ``out``."""
 
@@ -49,10 +49,13 @@ class Stretch:
         self._refused = False
 
     def run(
-        self, items: Sequence[Item], batch: Batch, prices: Prices, steps: int, arrival: int | None,
-        iterations: Iterations,
+        self, items: Sequence[Item], batch: Batch, prices: Prices, used: Sequence[int], steps: int,
+        arrival: int | None, iterations: Iterations,
     ) -> int:  # fmt: skip
-        """Run up to so many iterations after a batch's, which may have other rows than the first; returns how many."""
+        """Run up to so many iterations after a batch's, which may have other rows than the first; returns how many.
+
+        ``used`` are the KV blocks of each batch that comes back.
+        """
         code = self._code or self._written(prices)
         if code is None or len(iterations.steps) < self._back:
             return 0
@@ -61,8 +64,8 @@ class Stretch:
         work = [item.ns for item in items if isinstance(item, Worked)]
         out: list[tuple[Any, ...]] = []
         done = code(
-            steps, FOR_EVER if arrival is None else arrival, prices, work, marks, iterations, batch, out, batch.rows,
-            batch.padding,
+            steps, FOR_EVER if arrival is None else arrival, prices, work, marks, iterations, batch, used, out,
+            batch.rows, batch.padding,
         )  # fmt: skip
         for step, mark in zip(launched, marks, strict=True):
             step.mark = mark
@@ -117,7 +120,7 @@ class _Writer:
                 trace.now = script.copied(trace.now + call)
                 body.append(f"if {mark} > {start} and {mark} + {wake} > {trace.now}: {trace.now} = {mark} + {wake}")
             else:
-                row = f"{trace.now}, newest - {item.lag}, rows, rows, False, blocks, 0, 0, rows, padding"
+                row = f"{trace.now}, newest - {item.lag}, rows, rows, False, blocks(), 0, 0, rows, padding"
                 body.append(f"out.append(({row}))")
         now = str(trace.now)
         left = trace.left(settled=True)
@@ -125,7 +128,7 @@ class _Writer:
         carried += [("now", now), *zip(marks, map(str, fired[len(fired) - back :]), strict=True)]
         names, values = (", ".join(column) for column in zip(*carried, strict=True))
         body += [*self._queued(inside=True), f"{names}, = {values},"]
-        lines = ["newest, context, blocks = batch.index, batch.decode_context, batch.kv_blocks"]
+        lines = ["newest, context, blocks = batch.index, batch.decode_context, iter(used).__next__"]
         lines += [f"now, done = {me}.now, 0"]
         if trace.otherwise:
             lines += [f"if {' or '.join(trace.otherwise)}: return 0"]
@@ -138,7 +141,7 @@ class _Writer:
         lines += ["if not done: return 0", *left, *self._queued(inside=False), f"{me}.now = now"]
         lines += [f"marks[:] = {', '.join(marks)},"] if marks else []
         lines += ["iterations.began = began", "return done"]
-        arguments = "steps, arrival, prices, work, marks, iterations, batch, out, rows, padding"
+        arguments = "steps, arrival, prices, work, marks, iterations, batch, used, out, rows, padding"
         quiet: Quiet = script.compiled(f"def run({arguments}):", lines)
         return quiet
 

@@ -6,19 +6,19 @@ length wait in a table keyed by that counter, and a stop is looked up only when 
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Sequence
 from math import ceil
 
 from sim.serving.batch import Batch, Chunk, Outputs, Phase, StepResult
+from sim.serving.decoding import Decoding
 from sim.serving.kv_cache import KVCache
 from sim.serving.policies import DECODE, Budget, Plan, Policy, PolicyError, admitted, prefill_first
 from sim.serving.request import Reason, Request
-from sim.serving.row import Calendar, Row
+from sim.serving.row import Row
 from sim.serving.waiting import ArrivalOrder, Waiting
 
 
-class Scheduler:
+class Scheduler(Decoding):
     """Builds batches and digests results, any number of batches ahead.
 
     ``foresee_length`` takes a row out of the batch after the one that produces its last token by length, since that
@@ -53,32 +53,20 @@ class Scheduler:
             raise ValueError(
                 f"a scheduler needs max_rows and token_budget of at least 1, got {max_rows} and {token_budget}"
             )
-        self.kv = kv
+        super().__init__(kv, foresee_length=foresee_length, grow=grow)
         self.policy = policy
         self.max_rows = max_rows
         self.token_budget = token_budget
         self.chunked = chunked
-        self.foresee_length = foresee_length
         self.late_rows = late_rows
-        self.grow = grow
         self.watermark = ceil(watermark * kv.num_blocks)
         self.waiting: Waiting = ArrivalOrder() if waiting is None else waiting
         self.waiting.bind(self.cached)
-        self.in_flight: deque[Batch] = deque()
         self._rows: dict[int, Row] = {}
         self._partial: dict[int, Row] = {}
-        self._running: dict[int, Row] = {}
-        self._decoding: dict[int, Request] = {}
-        self._members: tuple[Request, ...] | None = None
         self._admitted: list[Request] = []
-        self._joined: list[Row] = []
-        self._ends = Calendar()
-        self._grows = Calendar()
         self._received: dict[int, int] = {}
         self._preempted: list[Request] = []
-        self._counter = 0
-        self._context = 0
-        self._index = 0
         self._freed_with: dict[int, list[Row]] = {}
 
     @property
@@ -207,40 +195,8 @@ class Scheduler:
         return told
 
     def quiet_steps(self, stop: int | None) -> int:
-        """How many of the next batches are the last one again, one token further, with nothing to tell in any result.
-
-        That needs empty queues, so no policy is asked; ``stop`` is the number of the decode batch in which the next
-        request stops. The last one may be that of a request's last token, if its result comes back later.
-        """
-        members = self._members
-        if self.waiting or self._partial or self._joined or self._freed_with or members is None:
-            return 0
-        used = self.kv.num_blocks - self.kv.num_free
-        for b in self.in_flight:
-            # whoever joined the one that comes back next may have had its first token with its prompt
-            told = not b.joined or (b is self.in_flight[0] and all(self._rows[r.id].before for r in b.joined))
-            if not told or b.members is not members or b.finishing or b.preempted or b.late or b.kv_blocks != used:
-                return 0
-        oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
-        quiet = (self._ends.first or 0) - self._counter - (not self.in_flight)
-        if (grows := self._grows.first) is not None:
-            quiet = min(quiet, grows - self._counter - 1)
-        return max(0, quiet if stop is None else min(quiet, stop - oldest))
-
-    def advance(self, steps: int) -> None:
-        """Schedule and process so many quiet batches; those in flight become the last of them."""
-        assert self._members is not None
-        rows = len(self._members)
-        self._counter += steps
-        self._index += steps
-        self._context += steps * rows
-        for batch in self.in_flight:
-            batch.index += steps
-            batch.counter += steps
-            batch.decode_context += steps * rows
-            batch.joined = batch.admitted = ()
-        if self.in_flight:
-            self.in_flight[-1].finishing = tuple(self._ending())
+        """See ``Decoding``; that needs empty queues, too, so that no policy is asked."""
+        return 0 if self.waiting or self._partial or self._freed_with else super().quiet_steps(stop)
 
     def _admit_computed(self) -> None:
         while self.waiting and self.waiting[0].computed and len(self._running) + len(self._partial) < self.max_rows:
@@ -256,11 +212,6 @@ class Scheduler:
         self._admitted.append(request)
         row = self._rows[request.id] = Row(request, prompt, self._received.pop(request.id, 0))
         return row
-
-    @property
-    def _growth(self) -> int:
-        """Blocks that the rows of the next decode batch fill."""
-        return sum(self._running.get(row.request.id) is row for row in self._grows.at(self._counter + 1))
 
     def _preempt(self) -> None:
         """Take the blocks of those admitted last until there are enough for the others; nothing is in flight."""
@@ -280,28 +231,6 @@ class Scheduler:
         self.waiting.put_back(back, [self.left(request) for request in back])
         self._preempted += back
 
-    def _join(self, row: Row) -> None:
-        """Add a row to the decode batch from the next one on."""
-        request = row.request
-        row.joined = self._counter
-        self._running[request.id] = row
-        self._decoding[request.id] = request
-        self._joined.append(row)
-        self._members = None
-        self._context += row.prompt + 1
-        self._ends.add(self._counter + request.max_tokens - row.before, row)
-        if self.grow:
-            room = len(self.kv.table(request.id)) * self.kv.block_tokens - row.prompt
-            self._grows.add(self._counter + room + 1, row)
-
-    def _leave(self, row: Row) -> None:
-        """Take a row out of the decode batches that are still to be scheduled."""
-        if self._running.pop(row.request.id, None) is not None:
-            del self._decoding[row.request.id]
-            row.left = self._counter
-            self._members = None
-            self._context -= row.prompt + 1 + self._counter - row.joined
-
     @property
     def _budget(self) -> Budget:
         rows = self.max_rows - len(self._running) - len(self._partial)
@@ -311,56 +240,24 @@ class Scheduler:
         return Budget(self.token_budget, rows, free, self.kv.block_tokens, self.chunked)
 
     def _build(self, plan: Plan, *, decode: bool) -> Batch:
-        members: tuple[Request, ...] = ()
-        joined: tuple[Request, ...] = ()
-        finishing: list[Request] = []
-        context = 0
         # first of all, since whatever takes blocks may take those of prompts that nobody uses
         fresh = [(r, self.kv.hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in self._rows]
-        if decode:
-            self._counter += 1
-            if self._members is None:
-                self._members = tuple(self._decoding.values())
-            members, context = self._members, self._context
-            self._extend()
-            if self._joined:
-                # a row can stop between its prefill and its first decode batch
-                joined = tuple([row.request for row in self._joined if not row.finished])
-                self._joined = []
-            self._context += len(members)
-            finishing = self._ending()
+        batch = self._decoding_batch() if decode else Batch(self._index, Phase.PREFILL, 0, 0, 0, ())
         for request, cached in fresh:
             self._admit(request).done = cached
-        batch = Batch(
-            self._index, Phase.DECODE, len(members), len(members), context, members, joined,
-            counter=self._counter if decode else 0, admitted=tuple(self._admitted), preempted=tuple(self._preempted),
-        )  # fmt: skip
+        batch.admitted, batch.preempted = tuple(self._admitted), tuple(self._preempted)
         if plan.prompts:
+            finishing = list(batch.finishing)
             batch.add([self._chunk(request, count, finishing) for request, count in plan.prompts])
+            batch.finishing = tuple(finishing)
             batch.cached = sum([cached for _, cached in fresh])
             for chunk in batch.prompts:
                 self.kv.computed(chunk.request, chunk.stop)
-        batch.finishing = tuple(finishing)
         batch.kv_blocks = self.kv.num_blocks - self.kv.num_free
         self._admitted, self._preempted = [], []
         self._index += 1
         self.in_flight.append(batch)
         return batch
-
-    def _ending(self) -> list[Request]:
-        """Those whose last token by length the newest decode batch computes; they leave if that is foreseen."""
-        ending = [row for row in self._ends.pop(self._counter) if not row.finished]
-        if self.foresee_length:
-            for row in ending:
-                self._leave(row)
-        return [row.request for row in ending]
-
-    def _extend(self) -> None:
-        """Hand blocks to the rows that have filled theirs."""
-        for row in self._grows.pop(self._counter):
-            if self._running.get(row.request.id) is row:
-                self.kv.grow(row.request.id)
-                self._grows.add(self._counter + self.kv.block_tokens, row)
 
     def _chunk(self, request: Request, count: int, finishing: list[Request]) -> Chunk:
         """Compute so many tokens more of a prompt; at its end the row joins those who decode."""

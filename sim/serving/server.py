@@ -100,6 +100,10 @@ class Server:
         """How many of the next steps are the last one again, one token further, if nothing arrives."""
         return self.scheduler.quiet_steps(stop)
 
+    def kv_blocks(self, steps: int) -> list[int]:
+        """KV blocks in use while each of the steps in flight runs, and each of so many quiet ones after them."""
+        return self.scheduler.kv_blocks(steps)
+
     def advance(self, steps: int) -> None:
         """Be where so many quiet steps lead, up to which slots of the ring are in use."""
         self.scheduler.advance(steps)

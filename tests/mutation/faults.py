@@ -29,7 +29,7 @@ class Fault:
 SCHEDULER, CACHE, MAP, SERVER = (f"sim.serving.{name}" for name in ("scheduler", "kv_cache", "future_map", "server"))
 STREAM, GRAPH, HOST, DEVICE, EVENTS = (f"sim.machine.{n}" for n in ("stream", "graph_run", "host", "device", "events"))
 LOOPS, BUCKETS, WAITING, BATCH = "sim.loops", "sim.serving.buckets", "sim.serving.waiting", "sim.serving.batch"
-PREFIX = "sim.serving.prefix_cache"
+PREFIX, DECODING = "sim.serving.prefix_cache", "sim.serving.decoding"
 
 FAULTS = (
     Fault("a request's blocks are never freed", SCHEDULER, "            self.kv.free(number)\n            del self._rows[number]\n", "            del self._rows[number]\n"),
@@ -40,16 +40,16 @@ FAULTS = (
           "        row.finished = True\n"),
     Fault("blocks are freed before the late row is processed", SCHEDULER, "            last = later\n", ""),
     Fault("late rows are not told", SCHEDULER, "                later.late += (row.request.id,)\n", "                pass\n"),
-    Fault("an end by length is seen one step late", SCHEDULER,
+    Fault("an end by length is seen one step late", DECODING,
           "        self._ends.add(self._counter + request.max_tokens - row.before, row)",
           "        self._ends.add(self._counter + request.max_tokens - row.before + 1, row)"),
-    Fault("the attended tokens do not grow", SCHEDULER, "            self._context += len(members)\n", ""),
-    Fault("a row that leaves takes a token too few along", SCHEDULER,
+    Fault("the attended tokens do not grow", DECODING, "        self._context += len(members)\n", ""),
+    Fault("a row that leaves takes a token too few along", DECODING,
           "            self._context -= row.prompt + 1 + self._counter - row.joined",
           "            self._context -= row.prompt + self._counter - row.joined"),
-    Fault("joined rows are told again and again", SCHEDULER, "            self._joined = []\n", ""),
+    Fault("joined rows are told again and again", DECODING, "        self._joined = []\n", ""),
     Fault("results are taken out of order", SCHEDULER, "        self.in_flight.popleft()\n", "        self.in_flight.pop()\n"),
-    Fault("the batch after a change is the one before", SCHEDULER,
+    Fault("the batch after a change is the one before", DECODING,
           "            row.left = self._counter\n            self._members = None\n", "            row.left = self._counter\n"),
     Fault("one row too many is admitted", SCHEDULER, "        rows = self.max_rows - len(self._running) - len(self._partial)\n",
           "        rows = self.max_rows + 1 - len(self._running) - len(self._partial)\n"),
@@ -65,7 +65,7 @@ FAULTS = (
     Fault("a request is preempted while a step computes it", SCHEDULER,
           "            if self.in_flight:\n                return None\n            self._preempt()\n",
           "            self._preempt()\n"),
-    Fault("a block comes one token late", SCHEDULER,
+    Fault("a block comes one token late", DECODING,
           "            self._grows.add(self._counter + room + 1, row)",
           "            self._grows.add(self._counter + room + 2, row)"),
     Fault("preempted requests come back in reverse", SCHEDULER, "        back.reverse()\n", ""),

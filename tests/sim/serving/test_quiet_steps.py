@@ -115,8 +115,36 @@ def test_a_batch_that_tells_who_lost_blocks_is_not_quiet() -> None:
     assert server.quiet_steps(None) == 0
 
 
-def test_a_row_that_fills_its_block_ends_the_quiet() -> None:
-    server = Server(Scheduler(KVCache(64, 16), grow=True))
-    server.add((Request(0, 10, 30, computed=True),))
+def test_rows_that_fill_their_blocks_end_the_quiet_where_too_few_are_free() -> None:
+    server = Server(Scheduler(KVCache(3, 16), grow=True))
+    server.add(tuple(Request(i, 10, 30, computed=True) for i in range(2)))
     step(server, [], 0)
-    assert server.quiet_steps(None) == 5  # batches 2 to 6 write tokens 12 to 16, batch 7 needs another block
+    assert server.quiet_steps(None) == 5  # batches 2 to 6 write tokens 12 to 16, batch 7 needs two blocks more
+
+
+@pytest.mark.parametrize("ahead", [0, 1])
+@pytest.mark.parametrize("blocks", [26, 200])
+def test_blocks_that_grow_are_handed_out_on_the_way_while_there_are_any(blocks: int, ahead: int) -> None:
+    def growing() -> tuple[Server, list[Batch]]:
+        server, batches = Server(Scheduler(KVCache(blocks, 4), grow=True)), list[Batch]()
+        server.add(tuple(Request(i, 10 + 3 * i, 60, computed=True) for i in range(4)))
+        for _ in range(3):
+            step(server, batches, ahead)
+        return server, batches
+
+    (quick, in_flight), (slow, others) = growing(), growing()
+    steps = quick.quiet_steps(None)
+    assert (steps == 57 + ahead - 1) == (blocks == 200)  # 26 blocks are too few for 60 tokens of each
+    assert steps > 3
+    used = quick.kv_blocks(steps)
+    quick.advance(steps)
+    cache, came_back = slow.scheduler.kv, []
+    for _ in range(steps):
+        oldest = others[0].kv_blocks if others else None
+        step(slow, others, ahead)
+        came_back.append(cache.num_blocks - cache.num_free if oldest is None else oldest)
+    assert used[:steps] == came_back
+    assert quick.scheduler.kv.num_free == slow.scheduler.kv.num_free
+    assert [quick.scheduler.kv.table(i) for i in range(4)] == [slow.scheduler.kv.table(i) for i in range(4)]
+    assert [batch.kv_blocks for batch in in_flight] == [batch.kv_blocks for batch in others]
+    assert quick.quiet_steps(None) == 0
