@@ -11,9 +11,9 @@ from harness import source_of
 
 MODULES = (
     "sim.serving.scheduler", "sim.serving.decoding", "sim.serving.row", "sim.serving.kv_cache",
-    "sim.serving.prefix_cache", "sim.serving.future_map", "sim.serving.server", "sim.serving.buckets", "sim.serving.waiting",
-    "sim.serving.policies", "sim.loops", "sim.machine.stream", "sim.machine.graph_run", "sim.machine.host",
-    "sim.machine.gil", "sim.machine.device", "sim.machine.events", "sim.machine.sharing",
+    "sim.serving.prefix_cache", "sim.serving.future_map", "sim.serving.server", "sim.serving.buckets",
+    "sim.serving.waiting", "sim.serving.policies", "sim.loops", "sim.machine.stream", "sim.machine.graph_run",
+    "sim.machine.host", "sim.machine.gil", "sim.machine.device", "sim.machine.events", "sim.machine.sharing",
 )  # fmt: skip
 COMPARED: dict[type[ast.cmpop], type[ast.cmpop]] = {
     ast.Lt: ast.LtE, ast.LtE: ast.Lt, ast.Gt: ast.GtE, ast.GtE: ast.Gt, ast.Eq: ast.NotEq, ast.NotEq: ast.Eq,
