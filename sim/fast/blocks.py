@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ from sim.program.calls import Call
 from sim.program.constants import Constants
 
 Later = Callable[[Any, Any], Any]
+AFTER = 4
+"""How often, at most, a number stands in what repeats that is looked for by it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ def folded(numbers: Sequence[int]) -> Tree:
 def _most_saved(numbers: Any) -> tuple[int, int, int] | None:
     """Start, period and count of the repetition that saves most numbers, the shortest period of equals."""
     best, saved = None, 1
-    for period in range(1, len(numbers) // 2 + 1):
+    for period in _periods(numbers):
         same = np.concatenate([[False], numbers[period:] == numbers[:-period], [False]])
         edges = np.flatnonzero(same[1:] != same[:-1])
         for start, end in zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True):
@@ -51,6 +53,16 @@ def _most_saved(numbers: Any) -> tuple[int, int, int] | None:
             if (count - 1) * period > saved:
                 best, saved = (start, period, count), (count - 1) * period
     return best
+
+
+def _periods(numbers: Any) -> list[int]:
+    """Periods that are worth a look: how far apart some number stands from its next, or from one soon after."""
+    places = np.argsort(numbers, kind="stable")
+    found: set[int] = set()
+    for after in range(1, AFTER + 1):
+        apart = (places[after:] - places[:-after])[numbers[places[after:]] == numbers[places[:-after]]]
+        found |= set(apart.tolist())
+    return sorted(period for period in found if period <= len(numbers) // 2)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +88,15 @@ class Link:
 class Blocks:
     """A train's kernels as a tree of links, of which those are kept whose durations stay the same objects.
 
-    ``at`` are positions of durations, each of which is launched by one kind of call; those that ``change`` from step
-    to step stand by themselves in the tree.
+    The tree's numbers are positions of durations, and each is launched by one of the ``calls``; those that ``change``
+    from step to step stand by themselves.
     """
 
     def __init__(
-        self, at: Sequence[int], calls: Sequence[Call], constants: Constants, later: Later, change: frozenset[int]
+        self, tree: Tree, calls: Mapping[int, Call], constants: Constants, later: Later, change: frozenset[int]
     ) -> None:
-        self._tree = _parted(folded(at), change)
-        self._calls = dict(zip(at, calls, strict=True))
+        self._tree = _parted(tree, change)
+        self._calls = calls
         self._constants = constants
         self._later = later
         self._known: dict[int, tuple[list[Any], Link]] = {}

@@ -19,6 +19,7 @@ from sim.fast.composed_spans import ComposedSpans
 from sim.fast.device import Device, Stream
 from sim.fast.iterations import Item, Launched, Waited, Worked, looks_back
 from sim.fast.launch_queue import NEVER, LaunchQueue, Starts
+from sim.fast.linked import Linked
 from sim.fast.refusal import OutsideError
 from sim.fast.segments import Filled
 from sim.timeline.spans import Column, Kind, Recorder
@@ -162,7 +163,7 @@ class Composition:
             elif isinstance(item, Launched):
                 newest += 1
                 step = Step(newest)
-                filled = Filled(times)
+                filled = Filled(times) if spans.kept else Linked.steps(times, device.later)
                 for name, segments in item.plan:
                     for segment in segments:
                         segment.make(caller, device.streams[name], filled, step)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +15,8 @@ from sim.program.constants import Constants
 from sim.timeline.spans import Column
 
 _NONE = np.empty(0, dtype=np.int64)
+One = Callable[[int], "Pace"]
+"""Gives the pace of one of several steps, by its number."""
 
 
 @dataclass(eq=False, slots=True)
@@ -31,6 +34,7 @@ class Pace:
     last: Any
     slacks: Column
     befores: Column
+    one: One | None = None
     _scan: Column | None = None
 
     @classmethod
@@ -46,18 +50,22 @@ class Pace:
         return cls(len(ns), int(submitted[0]), int(slack), int(befores[-1]), int(ns[-1]), slacks, befores)
 
     @classmethod
-    def linked(cls, first: Call, ns: Any, rest: Link, last: Any, count: int, constants: Constants) -> Pace:
+    def linked(
+        cls, first: Call, ns: Any, rest: Link, last: Any, count: int, constants: Constants, one: One | None = None
+    ) -> Pace:
         """The same from the first call and its kernel's duration, the link of the others and the last one's duration.
 
-        Scans are left out: nobody can ask when the kernels between start.
+        Scans are left out: when the kernels between start can be asked of ``one`` step alone, if there is any.
         """
         gapped = last + constants.stream_gap
         before = (ns + constants.stream_gap) + (rest.stream - gapped)
         slack = first.ns + (rest.both - gapped) - before
-        return cls(count, first.ns + constants.launch_latency, slack, before, last, _NONE, _NONE)
+        return cls(count, first.ns + constants.launch_latency, slack, before, last, _NONE, _NONE, one)
 
     def at(self, step: int) -> Pace:
         """One of several steps side by side."""
+        if self.one is not None:
+            return self.one(step)
         slack, before, last = (int(np.asarray(column)[step]) for column in (self.slack, self.before, self.last))
         return Pace(self.count, self.first, slack, before, last, self.slacks[:, step], self.befores[:, step])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 
@@ -13,14 +13,13 @@ from sim.fast.blocks import Blocks
 from sim.fast.caller import Caller
 from sim.fast.device import Device, Stream
 from sim.fast.launch_queue import NEVER, LaunchQueue
-from sim.fast.pace import Pace
+from sim.fast.linked import Linked
 from sim.fast.plan import Planner
 from sim.fast.refusal import OutsideError
-from sim.fast.segments import Filled, Train
+from sim.fast.segments import Train
 from sim.fast.spans import SpanWriter
 from sim.program.array_namespace import namespace
 from sim.program.calls import ManyHosts
-from sim.program.constants import Constants
 from sim.program.frame import Frame
 from sim.serving.batch import Batch, StepResult
 from sim.timeline.spans import Column, Place, Recorder
@@ -101,25 +100,6 @@ class _Caller(Caller):
         self.now = self.now + ns
 
 
-class _Filled(Filled):
-    """What a step's operations take in all runs; trains are composed from their blocks."""
-
-    __slots__ = ("_blocks", "_change")
-
-    def __init__(self, ns: Sequence[Any], change: frozenset[int], blocks: dict[Train, Blocks]) -> None:
-        super().__init__(ns)
-        self._change = change
-        self._blocks = blocks
-
-    def pace(self, train: Train, constants: Constants) -> Pace:
-        """A train's pace, without the times between its first kernel and its last."""
-        ns, at = cast("list[Any]", self.ns), train.at.tolist()
-        blocks = self._blocks.get(train)
-        if blocks is None:
-            blocks = self._blocks[train] = Blocks(at[1:], train.calls[1:], constants, _later, self._change)
-        return Pace.linked(train.calls[0], ns[at[0]], blocks.link(ns), ns[at[-1]], len(at), constants)
-
-
 @dataclass
 class Passed:
     """Decode steps that reached the clients: their numbers, rows and tokens, and when (ns), a column of runs each."""
@@ -195,7 +175,7 @@ class Replicas:
             raise OutsideError("waits after every operation")
         caller = self._caller
         frame, ns, change = self._tariff(phase)
-        plan, filled = self._planner.of_frame(frame), _Filled(ns, change, self._blocks)
+        plan, filled = self._planner.of_frame(frame), Linked(ns, change, _later, self._blocks)
         step = Step(phase.batch.index, phase.batch)
         for name, segments in plan:
             stream = caller.device.stream(name)

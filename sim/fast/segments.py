@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from sim.effects import Step
+from sim.fast.blocks import Tree, folded
 from sim.fast.caller import Caller
 from sim.fast.device import Stream
 from sim.fast.pace import Pace
@@ -202,6 +203,11 @@ class Train:
     def returns(self) -> Column:
         """When each call returns, from the beginning of the first, on a host without jitter."""
         return np.cumsum(self.costs.sum(axis=1))
+
+    @cached_property
+    def rest(self) -> Tree:
+        """All kernels but the first, what repeats once."""
+        return folded(self.at[1:].tolist())
 
     @cached_property
     def total(self) -> Any:

@@ -66,7 +66,7 @@ def test_a_linked_pace_is_the_scanned_one(
 ) -> None:
     constants = Constants(stream_gap=gap, launch_latency=latency)
     calls = [Call("launch", held[i], 3) for i in at]
-    blocks = Blocks(at[1:], calls[1:], constants, max, change)
+    blocks = Blocks(folded(at[1:]), dict(zip(at[1:], calls[1:], strict=True)), constants, max, change)
     for durations in (ns, later_ns, ns):  # what is kept of one step is not taken for another's
         scanned = Pace.of(np.cumsum([call.ns for call in calls]), np.array(durations)[at], constants)
         linked = Pace.linked(calls[0], durations[at[0]], blocks.link(durations), durations[at[-1]], len(at), constants)
