@@ -39,6 +39,7 @@ HEADLINES = {
     "h200.json": "decode, prefill, bare launches",
     "second/h200.json": "the same on another H100, by the first one's profile",
     "h200-serving.json": "open loop: throughput, TTFT and TPOT",
+    "scheduling.json": "pieces of prompts, full caches, preemption",
     "loops.json": "loops of other engines",
     "chapter.json": "a chapter's scripts and exercises",
     "training.json": "training steps",
