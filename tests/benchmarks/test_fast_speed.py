@@ -85,7 +85,7 @@ def test_iterations_and_requests_a_second(
     ]
     ratio, ours = median(slow / quick for slow, quick in pairs), median(quick for _, quick in pairs)
     iterations, requests = len(expected.deliveries) / ours, len(expected.served) / ours
-    goal = {"serial-eager": "100 times", "overlap-graph": "10 times"}.get(mode, "") if spans or "eager" in mode else ""
+    goal = {("serial-eager", False): "100 times", ("overlap-graph", True): "10 times"}.get((mode, spans), "")
     told(
         f"{load}, {mode}, {'spans read' if spans else 'times alone'}",
         f"{iterations:,.0f} steps/s, {requests:,.0f} requests/s", f"{ratio:.0f} times the reference", goal,

@@ -30,9 +30,6 @@ FEWEST = 4
 """Points that are simulated faster side by side than one by one."""
 
 
-ALONE = -1
-
-
 @dataclass(frozen=True, slots=True)
 class Question:
     """What is asked at every point: a scenario, changes common to all points, and a digest of both.
@@ -136,17 +133,17 @@ def _side_by_side(question: Question, values: dict[Point, dict[str, Any]]) -> di
     first = ServingRun.of(base, machine=question.machine)
     host, room, batch = base.scenario.host, first.smallest_cache, base.scenario.workload.batch or 0
     runs: list[ServingRun] = []
-    number: dict[object, int] = {}
+    number: dict[object, int | None] = {}  # None: more requests than there is room for
     placed: list[tuple[Point, int, float, int]] = []
     for point, given in values.items():
         key = repr(given.get("workload.context")), given.get("kernels.scale"), point.seed
         if key not in number:
             run = replace(_changed(first, given), seed=point.seed)
-            number[key] = len(runs) if (fits := run.largest_of(room) >= batch) else ALONE
+            number[key] = len(runs) if (fits := run.largest_of(room) >= batch) else None
             runs += [run] if fits else []
-        if number[key] != ALONE:
+        if (which_run := number[key]) is not None:
             hosts = given.get("host.scale", host.scale), given.get("host.extra", host.extra)
-            placed.append((point, number[key], *hosts))
+            placed.append((point, which_run, *hosts))
     if not placed:
         return {}
     points, which, scale, extra = zip(*placed, strict=True)
