@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
-from sim.studies.chapter.lab import Lab
+from sim.studies.chapter.lab import DEFAULT, Lab
 
 
 class Verdict(Enum):
@@ -60,11 +60,19 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """A claim and its finding, and by their names what was found of it on other cards that measured it."""
+    """A claim and its finding on a card, and by their names what was found of it on others that measured it."""
 
     claim: Claim
     finding: Finding
     elsewhere: Mapping[str, Finding] = field(default_factory=dict)
+    profile: str = DEFAULT
+
+    @property
+    def command(self) -> str:
+        """The claim's command, for this card."""
+        simulates = self.claim.command.split()[1] in ("run", "breakdown", "buckets")
+        card = f" --set hardware.profile={self.profile}" if simulates and self.profile != DEFAULT else ""
+        return self.claim.command + card
 
     def as_json(self) -> dict[str, Any]:
         """Ready for JSON."""
@@ -73,7 +81,8 @@ class Outcome:
             "name": self.claim.name,
             "section": self.claim.section,
             "claim": self.claim.says,
-            "command": self.claim.command,
+            "command": self.command,
+            "profile": self.profile,
             "predicted": found.predicted,
             "measured": found.measured or None,
             "errors": [round(error, 4) for error in found.errors],

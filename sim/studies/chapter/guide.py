@@ -11,11 +11,10 @@ from sim.studies.chapter.report import tally, with_errors
 
 INTRODUCTION = """\
 A textbook chapter on advanced scheduling and CUDA graphs makes claims, gives two scripts and three exercises. Here each
-is a command that runs on any machine, with what it predicts for an H200, what was measured on one, and a verdict that
-follows from these numbers; where another card measured the same, it stands beside what its own profile predicts, and
-how far off predictions are that know what the measuring host's launches took at that moment.
-`overlapsim chapter` computes all of it; `overlapsim chapter --write FOLDER` wrote this page, and a test compares the
-two. On a GPU of your own: `overlapsim validate chapter --on cuda`."""
+is a command that runs on any machine, with what it predicts for an NVIDIA H100, what was measured on one, how far off
+predictions are that know what the measuring host's launches took at that moment, and a verdict that follows from these
+numbers. `overlapsim chapter` computes all of it (`--profile nvidia-h200` for another card); `overlapsim chapter --write
+FOLDER` wrote this page, and a test compares the two. On a GPU of your own: `overlapsim validate chapter --on cuda`."""
 
 
 def guide(outcomes: Sequence[Outcome], printed: Callable[[str], str]) -> str:
@@ -52,11 +51,12 @@ def _claim(outcome: Outcome, printed: Callable[[str], str], shown: dict[str, str
         yield f"{members}: `{claim.command}` shows them together.\n"
         yield f"*Verdict*: **{found.verdict.value}** ({found.predicted}): {found.because}.\n"
         return
-    if claim.command in shown:
-        yield f"`{claim.command}`, [as above](#{shown[claim.command]}).\n"
+    command = outcome.command
+    if command in shown:
+        yield f"`{command}`, [as above](#{shown[command]}).\n"
     else:
-        yield f"```console\n$ {claim.command}\n{printed(claim.command)}```\n"
-        shown[claim.command] = claim.name
+        yield f"```console\n$ {command}\n{printed(command)}```\n"
+        shown[command] = claim.name
     if claim.name in PICTURES:
         yield f"![{claim.says}]({claim.name}.png)\n"
     yield f"*Predicted*: {found.predicted}.\n"

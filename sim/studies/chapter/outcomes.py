@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterable, Sequence
 from scenarios.errors import Problem, ScenarioError, nearest
 from scenarios.loader import list_profiles
 from sim.studies.chapter.claim import Claim, Outcome
-from sim.studies.chapter.lab import DEFAULT, Lab
+from sim.studies.chapter.lab import Lab
 from sim.studies.validation.shipped import results_path
 
 SUITE = "chapter"
+MEASURED_ON = "nvidia-h100"
+"""The card that measured the chapter, by its profile: claims are predicted for it unless another is asked for."""
 
 
 def labs_of(profile: str | None, progress: Callable[[str], None] = lambda _: None) -> list[Lab]:
@@ -18,7 +20,7 @@ def labs_of(profile: str | None, progress: Callable[[str], None] = lambda _: Non
 
     Raises ``ScenarioError`` for a profile that is not shipped.
     """
-    first = profile or DEFAULT
+    first = profile or MEASURED_ON
     known = list_profiles()
     if first not in known:
         message = f"found {first!r}, expected a shipped profile: {nearest(first, known)}"
@@ -34,6 +36,6 @@ def outcomes_of(claims: Iterable[Claim], labs: Sequence[Lab]) -> list[Outcome]:
     for claim in claims:
         elsewhere = {lab.card: claim.look(lab) for lab in others} if claim.measured else {}
         outcomes.append(
-            Outcome(claim, claim.look(first), {c: found for c, found in elsewhere.items() if found.measured})
+            Outcome(claim, claim.look(first), {c: f for c, f in elsewhere.items() if f.measured}, first.profile)
         )
     return outcomes

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from scenarios.loader import load_profile
 from sim.studies.chapter.claim import Finding, Outcome, Verdict
 
 STYLES = {Verdict.HOLDS: "green", Verdict.IN_PART: "yellow", Verdict.FAILS: "red"}
@@ -26,9 +27,11 @@ def print_outcomes(console: Console, outcomes: Sequence[Outcome]) -> None:
         if claim.section != section:
             section = claim.section
             table.add_row(Text(section, style="bold"))
-        said = Text(claim.says).append(f"\n$ {claim.command}", style="dim")
+        said = Text(claim.says).append(f"\n$ {outcome.command}", style="dim")
         predicted = Text(found.predicted).append(f"\n{found.because}", style="dim")
         table.add_row(said, predicted, measured_words(outcome), Text(found.verdict.value, style=STYLES[found.verdict]))
+    for profile in dict.fromkeys(outcome.profile for outcome in outcomes):
+        console.print(f"predicted for and measured on one {load_profile(profile).provenance.gpu} ({profile})")
     console.print(table)
     console.print(tally(outcomes))
 

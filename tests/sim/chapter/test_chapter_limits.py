@@ -35,15 +35,18 @@ def test_a_takeaway_is_as_its_claims_are() -> None:
 
 def test_other_cards_show_what_they_measured_beside_their_own_prediction() -> None:
     claim = BY_NAME["device-waits"]
-    assert [one.profile for one in labs()] == ["nvidia-h200", "nvidia-h100"]
-    (outcome,) = outcomes_of([claim], labs())
+    assert [one.profile for one in labs_of("nvidia-h200")] == ["nvidia-h200", "nvidia-h100"]
+    assert [one.profile for one in labs()] == ["nvidia-h100"]
+    (outcome,) = outcomes_of([claim], labs_of("nvidia-h200"))
     assert outcome.finding.measured == ""
+    assert outcome.command == claim.command
     (card, found), *_ = outcome.elsewhere.items()
     assert card.startswith("NVIDIA H100")
     assert found.predicted != outcome.finding.predicted
     assert max(found.errors) < 0.1
-    ((own, *_),) = [[o.finding for o in outcomes_of([claim], labs_of("nvidia-h100"))]]
-    assert own == found
+    (own,) = outcomes_of([claim], labs())
+    assert own.finding == found
+    assert own.command == f"{claim.command} --set hardware.profile=nvidia-h100"
 
 
 def test_a_profile_that_is_not_shipped_is_refused(capsys: pytest.CaptureFixture[str]) -> None:

@@ -55,11 +55,11 @@ def test_every_claim_has_a_prediction_and_a_reason(claim: object) -> None:
 
 
 def test_at_the_crossover_the_host_takes_longer_and_a_row_later_it_does_not() -> None:
-    batch = crossover(lab(), "llama-3.2-1b", "lean")
-    at, above = (step_parts(lab(), "llama-3.2-1b", "lean", rows) for rows in (batch, batch + 1))
+    batch = crossover(lab(), "qwen3-0.6b", "lean")
+    at, above = (step_parts(lab(), "qwen3-0.6b", "lean", rows) for rows in (batch, batch + 1))
     assert at.host >= at.device
     assert above.host < above.device
-    assert finding("small-batches").numbers["lean llama-3.2-1b"] == batch
+    assert finding("small-batches").numbers["lean qwen3-0.6b"] == batch
 
 
 def test_a_serial_steps_parts_are_what_a_simulated_step_shows() -> None:
@@ -93,7 +93,7 @@ def test_the_command_prints_a_row_a_claim_and_counts_verdicts(capsys: pytest.Cap
     assert main(["chapter", "sleeping-batches", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)["claims"]
     assert row["verdict"] == "holds"
-    assert row["command"] == "overlapsim run sleep-overlap"
+    assert row["command"] == "overlapsim run sleep-overlap --set hardware.profile=nvidia-h100"
     assert main(["chapter", "--names"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == len(CLAIMS)
 
