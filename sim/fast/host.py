@@ -70,7 +70,7 @@ class HostThread:
         self._queues: dict[str, deque[Any]] = defaultdict(deque)
         self._num_steps = 0
         self._iterations = Iterations()
-        self._runs: dict[Frame, Run] = {}
+        self._runs: dict[Frame, tuple[Plan, Run]] = {}
         self._frame: Frame | None = None
         self._plan: Plan = ()
         self._lists = Lists(caller, self._planner)
@@ -130,8 +130,10 @@ class HostThread:
         scheduled = batch is None and isinstance(result, Batch)
         if scheduled:
             batch = result
-        size = (0, 0, 0) if batch is None else (batch.rows, batch.tokens, len(batch.prompts))
-        ns = self._costs.work_ns(name, *size)
+        if batch is None:
+            ns = self._costs.work_ns(name, 0, 0)
+        else:
+            ns = self._costs.work_ns(name, batch.rows, batch.tokens, len(batch.prompts))
         if self._iterations.current is not None:
             self._iterations.worked(ns, name, batch)
         caller.spend(ns)
@@ -215,12 +217,11 @@ class HostThread:
                 self._one_by_one(stream, ops, step)
         elif self._framing is not None:
             frame, ns = self._framing.framed(work)
-            plan = self._planner.of_frame(frame)
-            run = self._runs.get(frame)
+            plan, run = self._runs.get(frame) or (self._planner.of_frame(frame), None)
             if run is None or not run(ns, step):
                 enqueue(self._caller, plan, Filled(ns), step)
                 if run is None and self._caller.jitter is None:
-                    self._runs[frame] = written(self._caller, plan, len(ns))
+                    self._runs[frame] = plan, written(self._caller, plan, len(ns))
             self._iterations.launched(plan, step)
             self._phase, self._frame, self._plan = work, frame, plan
             return step
@@ -266,12 +267,12 @@ class HostThread:
                     return
         if known is None:
             return
-        items, stretch = known
+        work, stretch = known
         steps = steady.quiet_steps(self._source.next_stop(self._iterations.oldest))
         if not steps:
             return
         arrival = self._source.next_arrival()
-        done = stretch.run(items, batch, prices, steady.kv_blocks(steps), steps, arrival, self._iterations)
+        done = stretch.run(work, batch, prices, steady.kv_blocks(steps), steps, arrival, self._iterations)
         if done:
             self._num_steps += done
             steady.advance(done)

@@ -49,19 +49,18 @@ class Stretch:
         self._refused = False
 
     def run(
-        self, items: Sequence[Item], batch: Batch, prices: Prices, used: Sequence[int], steps: int,
+        self, work: Sequence[int], batch: Batch, prices: Prices, used: Sequence[int], steps: int,
         arrival: int | None, iterations: Iterations,
     ) -> int:  # fmt: skip
         """Run up to so many iterations after a batch's, which may have other rows than the first; returns how many.
 
-        ``used`` are the KV blocks of each batch that comes back.
+        ``work`` is what each piece of host work takes, ``used`` the KV blocks of each batch that comes back.
         """
         code = self._code or self._written(prices)
         if code is None or len(iterations.steps) < self._back:
             return 0
-        launched = list(iterations.steps)[len(iterations.steps) - self._back :]
+        launched = [iterations.steps[-back] for back in range(self._back, 0, -1)]
         marks: list[int] = [step.mark for step in launched]
-        work = [item.ns for item in items if isinstance(item, Worked)]
         out: list[tuple[Any, ...]] = []
         done = code(
             steps, FOR_EVER if arrival is None else arrival, prices, work, marks, iterations, batch, used, out,
@@ -133,7 +132,7 @@ class _Writer:
         if trace.otherwise:
             lines += [f"if {' or '.join(trace.otherwise)}: return 0"]
         lines += [f"{', '.join(marks)}, = marks"] if marks else []
-        lines += [*self._room(), "rest = ns = prices.at(context)"]
+        lines += [*self._room(), "rest = prices.rest"]
         lines += [f"price = prices.{'at' if self._trains else 'changes'}"]
         lines += [*script.before, "while done < steps and now < arrival:"]
         inner = [*self._full(), "done, began = done + 1, now", *body]

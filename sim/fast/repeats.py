@@ -12,8 +12,8 @@ from sim.program.frame import Frame
 
 State = tuple[Frame, int, int]
 """The newest batch's frame and rows, and how many steps are in flight."""
-Known = tuple[list[Item], Stretch]
-"""What an iteration does, and code for many like it."""
+Known = tuple[list[int], Stretch]
+"""What each piece of host work takes in an iteration, and code for many like it."""
 
 
 class Repeats:
@@ -31,7 +31,8 @@ class Repeats:
     def seen(self, state: State, repeated: list[Item] | None, plan: Plan) -> Known | None:
         """What the next iteration does from this state, as far as is known; ``repeated`` is what the last two did."""
         if repeated is not None and state == self._state and state not in self._known:
-            self._known[state] = repeated, self._stretch(repeated, state[0], plan)
+            work = [item.ns for item in repeated if isinstance(item, Worked)]
+            self._known[state] = work, self._stretch(repeated, state[0], plan)
         self._state = state
         return self._known.get(state)
 

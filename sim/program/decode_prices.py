@@ -37,7 +37,7 @@ class DecodePrices:
         curve: DecodeCurve | PaddedCurve,
     ) -> None:  # fmt: skip
         self.frame = frame
-        self._rest = list(rest)
+        self.rest = list(rest)
         self._durations = durations
         self._rows = rows
         self._copies = copies
@@ -61,7 +61,7 @@ class DecodePrices:
 
     def at(self, context: int) -> list[int]:
         """Over one context."""
-        changes, found = self.changes(context), self._rest.copy()
+        changes, found = self.changes(context), self.rest.copy()
         found[: self._changing] = changes[: self._changing]
         if self._attention is not None:
             found[self._attention] = changes[-1]
@@ -69,7 +69,7 @@ class DecodePrices:
 
     def over(self, contexts: Times) -> Times:
         """Over many contexts, in columns."""
-        found = np.repeat(np.array(self._rest, dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)
+        found = np.repeat(np.array(self.rest, dtype=np.int64)[:, np.newaxis], len(contexts), axis=1)
         found[: self._changing] = self._over_pages(-(-contexts // PAGE))
         if self._attention is not None:
             found[self._attention] = self._curve.many(contexts)

@@ -40,6 +40,10 @@ class Prices(Protocol):
     """Durations of a decode step's operations by the tokens that its rows attend to; those at ``changing`` follow."""
 
     @property
+    def rest(self) -> Sequence[int]:
+        """At the positions of the others, what they take over any context."""
+
+    @property
     def changing(self) -> Sequence[int]:
         """Positions of those that follow the context."""
 
@@ -54,7 +58,7 @@ class Prices(Protocol):
 class _Timed:
     """The same over all contexts."""
 
-    ns: Sequence[int]
+    rest: Sequence[int]
     changing: Sequence[int] = ()
 
     def changes(self, context: int) -> Sequence[int]:
@@ -63,7 +67,7 @@ class _Timed:
 
     def at(self, context: int) -> Sequence[int]:
         del context
-        return self.ns
+        return self.rest
 
 
 @runtime_checkable

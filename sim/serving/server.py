@@ -70,7 +70,7 @@ class Server:
         batch.slots = self.slots.reserve(batch.index, batch.rows)
         if batch.decode_rows:
             feeding = self._feeding()
-            batch.sources = tuple(self.slots.slots(index) for index in feeding)
+            batch.sources = tuple([self.slots.slots(index) for index in feeding])
             self._reads[batch.index] = feeding
             self._read.update(feeding)
 
@@ -107,7 +107,7 @@ class Server:
     def advance(self, steps: int) -> None:
         """Be where so many quiet steps lead, up to which slots of the ring are in use."""
         self.scheduler.advance(steps)
-        self._reads = {index + steps: tuple(i + steps for i in read) for index, read in self._reads.items()}
+        self._reads = {index + steps: tuple([i + steps for i in read]) for index, read in self._reads.items()}
         self._read = {index + steps for index in self._read}
         if isinstance(self.slots, SlotRing):
             self.slots.advance(steps)
