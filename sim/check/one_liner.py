@@ -26,6 +26,7 @@ def scheduler_invariants(
     """
 
     def test() -> None:
+        __tracebackhide__ = True  # the message says it all
         from inspect import isclass
 
         from sim.check.search import search

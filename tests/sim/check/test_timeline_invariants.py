@@ -9,9 +9,11 @@ from pathlib import Path
 import pytest
 from check_worlds import changed, delivered, few_steps, find, two_streams, without
 
+from gpu.session import open_session
 from scenarios.loader import load_scenario
 from scenarios.shelf import SCENARIOS
 from sim.check.invariant import BrokenError, Evidence
+from sim.check.periods import PERIODS, steady_steps
 from sim.check.relays import RELAYS
 from sim.check.timelines import TIMELINES
 from sim.program.calls import HostCosts
@@ -134,6 +136,15 @@ def test_what_a_gpu_did_holds(path: Path) -> None:
     assert recorded.on_device.any()
     TIMELINES.hold(Evidence(recorded, simulated=False))
     RELAYS.hold(Evidence(recorded, simulated=False))
+
+
+@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+def test_what_an_emulated_device_does_holds(mode: str) -> None:
+    changes = ["model=tiny", "workload.batch=4", "workload.output_tokens=12", "engine.buckets=[4]"]
+    timeline = open_session(load_scenario("decode-qwen3-0.6b", changes), "emulated").run(mode)
+    evidence = Evidence(timeline, simulated=False)
+    assert steady_steps(evidence) is not None
+    assert not [*TIMELINES.broken(evidence), *RELAYS.broken(evidence), *PERIODS.broken(evidence)]
 
 
 def test_a_gpu_starts_dependent_launches_under_the_tail_of_the_one_before() -> None:
