@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +21,8 @@ def draw_broken(path: Path, broken: Broken, arrivals: Sequence[int], title: str)
     """Draw a lane a request and a lane a track as a PNG; a red line stands where the run was broken off.
 
     ``arrivals`` are nanoseconds, by request. A request's bars are the device time of the steps that computed its prompt
-    or a token of it, and grey from its arrival on while it waits.
+    or a token of it, and grey from its arrival on while it waits. Spans that show a violation are framed in red, and so
+    are the requests that its sentence names.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -46,6 +48,9 @@ def draw_broken(path: Path, broken: Broken, arrivals: Sequence[int], title: str)
         at = len(arrivals) + track
         marked = [(start / US, max((stop - start) / US, least))]
         axes.broken_barh(marked, (at + 0.06, 0.88), facecolors="none", edgecolors=RED, linewidth=2)
+    for number in _named(broken) & set(range(len(arrivals))):
+        (start, length, _), *_ = lanes[number][1]
+        axes.broken_barh([(start, length)], (number + 0.06, 0.88), facecolors="none", edgecolors=RED, linewidth=2)
     if not offending:
         axes.axvline(end / US, color=RED, linewidth=2)
     axes.plot([a / US for a in arrivals], [i + 0.5 for i in range(len(arrivals))], ">", color="black", markersize=4)
@@ -57,6 +62,12 @@ def draw_broken(path: Path, broken: Broken, arrivals: Sequence[int], title: str)
     _legend(figure)
     with replacing(path) as temporary:
         figure.savefig(temporary, format="png", dpi=120, metadata={"Software": None})
+
+
+def _named(broken: Broken) -> set[int]:
+    """The requests that a violation speaks of."""
+    lists = [found for v in broken.violations for found in re.findall(r"requests? \[?(\d+(?:, \d+)*)", v.sentence)]
+    return {int(number) for found in lists for number in found.split(", ")}
 
 
 def _request(broken: Broken, number: int, arrival: int, end: int) -> list[Bar]:

@@ -39,7 +39,7 @@ def in_budget(plan: Plan, queues: Queues, budget: Budget, *, flying: bool) -> It
     if not plan.prompts and not (plan.decode and queues.num_running) and not flying:
         yield (
             "progress",
-            f"the policy chose nothing, though {sorted(partial | waiting)} wait and nothing is in flight",
+            f"the policy chose nothing, though requests {sorted(partial | waiting)} wait and nothing is in flight",
         )
 
 

@@ -122,7 +122,7 @@ class Watch(Server):
         """No step is due while the policy waits for results, or rows for blocks that results may return."""
         if not self.scheduler.in_flight and not self.idle:
             waiting = [r.id for r in self.scheduler.waiting]
-            yield "progress", f"nothing is scheduled, nothing is in flight, and {waiting} wait"
+            yield "progress", f"nothing is scheduled, nothing is in flight, and requests {waiting} wait"
         if self.ledger.running and plan.decode and not (self.scheduler.grow and self.scheduler.in_flight):
             yield "progress", f"nothing is scheduled, though requests {self.ledger.running} run"
 

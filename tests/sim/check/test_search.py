@@ -17,8 +17,8 @@ from sim.serving.policies import POLICIES, Policy
     [
         (lambda: flawed.newest_first, "no-starvation", 5, "request 0 still waits, though it fits and [1, 2, 3, 4]"),
         (lambda: flawed.over_budget, "plan-in-budget", 2, " tokens, the budget is 1"),
-        (flawed.Once, "progress", 5, "the policy chose nothing, though ["),
-        (flawed.Picky, "progress", 1, "the policy chose nothing, though [0] wait and nothing is in flight"),
+        (flawed.Once, "progress", 5, "the policy chose nothing, though requests ["),
+        (flawed.Picky, "progress", 1, "the policy chose nothing, though requests [0] wait and nothing is in flight"),
     ],
 )
 def test_a_flawed_policy_is_found_and_shrunk(
