@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +28,7 @@ A policy is a class, made anew for each world, or a function of (queues, budget)
 What breaks is shrunk and written as a scenario (--out, with a trace of its requests and a picture beside it), which
 'overlapsim run' runs and '--scenario' checks again. Exit code 1 when something broke.
 """
+STORAGE = "HYPOTHESIS_STORAGE_DIRECTORY"
 
 
 def add(verbs: Verbs) -> None:
@@ -71,7 +75,7 @@ def check(arguments: argparse.Namespace) -> int:
     from sim.check.report import attack
 
     patience = None if arguments.patience == "any" else int(arguments.patience)
-    with Console(stderr=True).status(f"{arguments.policy}: attacking") as status:
+    with _storing_elsewhere(), Console(stderr=True).status(f"{arguments.policy}: attacking") as status:
         finding = attack(
             arguments.policy,
             scenario=arguments.scenario,
@@ -86,6 +90,20 @@ def check(arguments: argparse.Namespace) -> int:
     with reader_may_leave():
         _print(arguments, finding)
     return DONE if finding.held else NO
+
+
+@contextmanager
+def _storing_elsewhere() -> Iterator[None]:
+    """Keep what hypothesis remembers out of the folder that one happens to stand in."""
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory(prefix="overlapsim-") as folder:
+        mine = os.environ.setdefault(STORAGE, folder) == folder
+        try:
+            yield
+        finally:
+            if mine:
+                del os.environ[STORAGE]
 
 
 def _print(arguments: argparse.Namespace, finding: Finding) -> None:

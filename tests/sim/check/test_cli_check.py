@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 
@@ -108,3 +109,18 @@ def test_every_invariant_is_listed_with_its_reason(capsys: pytest.CaptureFixture
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) >= 2 * 30
     assert lines[1].startswith("    since ")
+
+
+def test_what_hypothesis_stores_goes_with_the_attack(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("HYPOTHESIS_STORAGE_DIRECTORY", raising=False)
+    seen: list[Path] = []
+
+    def attack(*_: object, **__: object) -> None:
+        seen.append(Path(os.environ["HYPOTHESIS_STORAGE_DIRECTORY"]))
+        assert seen[0].is_dir()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sim.check.report.attack", attack)
+    assert main(["check", "prefill-first"]) == 130
+    assert not seen[0].exists()
+    assert "HYPOTHESIS_STORAGE_DIRECTORY" not in os.environ
