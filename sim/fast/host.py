@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
@@ -31,7 +31,7 @@ from sim.fast.composition import Composition, IrregularError
 from sim.fast.cycle import Cycle, cycle_of
 from sim.fast.iterations import Item, Iterations
 from sim.fast.launch_queue import NEVER
-from sim.fast.listed import Lists, enqueue
+from sim.fast.listed import OFTEN, Lists, enqueue
 from sim.fast.plan import Plan, Planner
 from sim.fast.repeats import Repeats
 from sim.fast.segments import Filled
@@ -70,6 +70,7 @@ class HostThread:
         self._queues: dict[str, deque[Any]] = defaultdict(deque)
         self._num_steps = 0
         self._iterations = Iterations()
+        self._met: Counter[Frame] = Counter()
         self._runs: dict[Frame, tuple[Plan, Run]] = {}
         self._frame: Frame | None = None
         self._plan: Plan = ()
@@ -221,7 +222,9 @@ class HostThread:
             if run is None or not run(ns, step):
                 enqueue(self._caller, plan, Filled(ns), step)
                 if run is None and self._caller.jitter is None:
-                    self._runs[frame] = plan, written(self._caller, plan, len(ns))
+                    self._met[frame] += 1
+                    if self._met[frame] == OFTEN:
+                        self._runs[frame] = plan, written(self._caller, plan, len(ns))
             self._iterations.launched(plan, step)
             self._phase, self._frame, self._plan = work, frame, plan
             return step

@@ -13,8 +13,8 @@ from sim.program.ops import Op
 
 REMEMBERED = 1024
 """Lists whose plans are kept."""
-OFTEN = 4
-"""Launches after which writing code for a list pays."""
+OFTEN = 6
+"""Launches after which code is written, which costs as much as some fifteen of them: those that go on will be more."""
 
 
 class _List:
