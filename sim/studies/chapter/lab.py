@@ -55,8 +55,8 @@ class Lab:
         """A serving scenario with all that can be changed of it."""
         return ServingRun.of(self.load(scenario, *overrides))
 
-    def captures(self, scenario: str, *overrides: str) -> Captures | None:
-        """What capturing graphs of the scenario's model took."""
+    def captures(self, scenario: str, *overrides: str) -> list[tuple[Captures, dict[str, int]]]:
+        """What capturing graphs of the scenario's model took, and what launches took the host meanwhile."""
         return measured_captures(self.load(scenario, *overrides))
 
     def measured(self, scenario: str, *overrides: str) -> MeasuredScenario | None:

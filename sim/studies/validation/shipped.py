@@ -12,6 +12,8 @@ from scenarios.shelf import SUITES
 from sim.studies.validation.digest import run_digest
 from sim.studies.validation.results_file import Captures, read_results
 
+MANY = 8
+
 
 @dataclass(frozen=True, slots=True)
 class MeasuredMode:
@@ -65,11 +67,20 @@ def measured_scenario(loaded: LoadedScenario) -> MeasuredScenario | None:
     return None
 
 
-def measured_captures(loaded: LoadedScenario) -> Captures | None:
-    """What capturing the most graphs of this scenario's model took on the profile's machine, None if not measured."""
+def measured_captures(loaded: LoadedScenario) -> list[tuple[Captures, dict[str, int]]]:
+    """What capturing graphs of this scenario's model took on the profile's machine, and its host at each moment.
+
+    Of runs that captured many: a lone graph is the first of its process, which takes up to three times as long.
+    """
     name = getattr(loaded.model, "name", None)
-    found = [c for path in _paths(loaded.profile.name) for c in read_results(path).captures if c.model == name]
-    return max(found, key=lambda captures: len(captures.rows), default=None)
+    found = []
+    for path in _paths(loaded.profile.name):
+        results = read_results(path)
+        for captures in results.captures:
+            if captures.model == name and len(captures.rows) >= MANY:
+                case = next((c for c in results.cases if c.name.startswith(captures.configuration)), None)
+                found.append((captures, {} if case is None else case.in_process))
+    return found
 
 
 def _paths(profile: str) -> Iterator[Path]:
