@@ -10,6 +10,8 @@ STALE = "a booking is stale only while its kernel shares the device; it ends no 
 REASONS: dict[tuple[str, str, str], str] = {
     ("sim.serving.scheduler", "if self.grow:", "always self.grow"):
         "blocks for all rows are reserved, and a row has left before it fills them",
+    ("sim.serving.decoding", "if not self.grow:", "never not self.grow"):
+        "a shortcut: where nobody grows nobody fills a block, and the way round counts none",
     ("sim.serving.row", "joined: int = 0", "0 becomes 1"):
         "a row that never joined has `left` 0: no counter lies between",
     ("sim.serving.prefix_cache", "used: int = 0", "0 becomes 1"): "it is set before a node is offered, and read after",
