@@ -8,8 +8,6 @@ VERSION = "versions are compared for equality alone"
 STALE = "a booking is stale only while its kernel shares the device; it ends no sooner, so no other is planned by then"
 
 REASONS: dict[tuple[str, str, str], str] = {
-    ("sim.serving.scheduler", "if self.grow:", "always self.grow"):
-        "blocks for all rows are reserved, and a row has left before it fills them",
     ("sim.serving.decoding", "if not self.grow:", "never not self.grow"):
         "a shortcut: where nobody grows nobody fills a block, and the way round counts none",
     ("sim.serving.row", "joined: int = 0", "0 becomes 1"):
@@ -35,7 +33,6 @@ REASONS: dict[tuple[str, str, str], str] = {
     ("sim.serving.server", "if self._named[0] is not batch.members:", "always self._named[0] is not batch.members"):
         "equal members have kept their slots: naming them again names the same",
     ("sim.serving.buckets", "@dataclass(frozen=True, slots=True)", "True becomes False"): FLAG,
-    ("sim.serving.policies", "@dataclass(frozen=True, slots=True)", "True becomes False"): FLAG,
     ("sim.serving.waiting", "if len(taken) == len(requests):", "never len(taken) == len(requests)"):
         "a shortcut: the way round takes nobody else out of the queue",
     ("sim.serving.waiting", "self._cached: Callable[[Request], int] = lambda _: 0", "0 becomes 1"):

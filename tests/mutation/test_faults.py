@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from equivalent import REASONS
 from faults import FAULTS, Fault, attacks_on
 from generate import mutants, sample
 from harness import attempt, source_of
@@ -38,3 +39,7 @@ def test_mutants_differ_from_their_module_in_one_place() -> None:
     for mutant in sample(20):
         assert compile(mutant.source, mutant.module, "exec")
         assert mutant.line > 0
+
+
+def test_a_reason_is_that_of_a_mutant() -> None:
+    assert set(REASONS) <= {(mutant.module, mutant.code, mutant.what) for mutant in mutants()}
