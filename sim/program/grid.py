@@ -6,7 +6,7 @@ from bisect import bisect_left
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import numpy as np
@@ -31,14 +31,23 @@ def interpolate(points: Points, at: float) -> float:
     return y0 + (y1 - y0) * (at - x0) / (x1 - x0)
 
 
+@lru_cache(maxsize=1024)
+def _columns(points: Points) -> tuple[Values, Values, Values, Values]:
+    """Sizes and values, and of each piece between two of them its rise and its run; a lone point is a flat piece."""
+    sizes, values = (np.array(column, dtype=np.int64) for column in zip(*points, strict=True))
+    if len(points) == 1:
+        return sizes, values, np.zeros(1, dtype=np.int64), np.ones(1, dtype=np.int64)
+    return sizes, values, np.diff(values), np.diff(sizes)
+
+
 def interpolate_many(points: Points, at: Values) -> Values:
     """``interpolate`` at many sizes, to the last bit."""
-    sizes, values = (np.array(column, dtype=np.int64) for column in zip(*points, strict=True))
-    right = np.searchsorted(sizes, at).clip(1, max(1, len(points) - 1))
-    left = right - 1
-    right = right.clip(max=len(points) - 1)
-    steps = np.maximum(1, sizes[right] - sizes[left])
-    between = values[left] + (values[right] - values[left]) * (at - sizes[left]) / steps
+    sizes, values, rises, runs = _columns(points)
+    left = np.searchsorted(sizes, at)
+    left -= 1
+    np.maximum(left, 0, out=left)
+    np.minimum(left, len(runs) - 1, out=left)
+    between = values[left] + rises[left] * (at - sizes[left]) / runs[left]
     beyond = values[-1] * at / sizes[-1]
     found: Values = np.where(at <= sizes[0], values[0], np.where(at >= sizes[-1], beyond, between))
     return found
