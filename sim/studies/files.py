@@ -28,8 +28,6 @@ TIMES = ("arrival", "scheduled", "first", "last")
 def check_folder(folder: Path) -> None:
     """Raise ``ScenarioError`` for a place where no folder can be, before anything is computed for it."""
     parts = (folder, *folder.parents)
-    if str(folder) in ("", "."):
-        raise ScenarioError([Problem("--out", "", "found no name, expected a folder to write three files into")])
     for part in parts:
         if part.exists():
             if not part.is_dir():

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim.verbs import DONE, NO
-from sim.verbs.parsing import Verbs, add_scenario, add_verb, load, reader_may_leave
+from sim.verbs.parsing import Verbs, add_scenario, add_verb, file_problems, load, reader_may_leave
 
 if TYPE_CHECKING:
     from scenarios.loader import LoadedScenario
@@ -50,9 +50,8 @@ def breakdown(arguments: argparse.Namespace) -> int:
     from sim.studies.sweep.axes import Axis
     from sim.studies.table import Printer
 
-    if arguments.out is not None and (arguments.out.suffix != ".png" or not arguments.out.resolve().parent.is_dir()):
-        found = f"found {str(arguments.out)!r}, expected a .png file in a folder that exists"
-        raise ScenarioError([Problem("--out", "", found)])
+    if problems := file_problems("--out", arguments.out, ".png"):
+        raise ScenarioError(problems)
     axis = None if arguments.vary is None else Axis.parse(arguments.vary)
     agree = []
 

@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from sim.verbs import DONE, NO
-from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+from sim.verbs.parsing import Verbs, add_verb, file_problems, reader_may_leave
 
 EXAMPLES = """\
 examples:
@@ -32,13 +32,11 @@ def add(verbs: Verbs) -> None:
 def calibrate(arguments: argparse.Namespace) -> int:
     """Measure, fit and write."""
     from gpu.availability import require_gpu
-    from scenarios.errors import Problem, ScenarioError
+    from scenarios.errors import ScenarioError
 
     out: Path = arguments.out
-    if out.suffix != ".toml" or not out.stem:
-        raise ScenarioError([Problem("--out", "", f"found {str(out)!r}, expected a name that ends in .toml")])
-    if out.is_dir() or not out.parent.is_dir():
-        raise ScenarioError([Problem("--out", "", f"{out} is not a place for a file")])
+    if problems := file_problems("--out", out, ".toml"):
+        raise ScenarioError(problems)
     require_gpu("calibrate")
 
     import sys

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sim.verbs import DONE, NO
-from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+from sim.verbs.parsing import Verbs, add_verb, file_problems, reader_may_leave
 
 if TYPE_CHECKING:
     from gpu.capture.report import Report
@@ -62,10 +62,8 @@ def capture(arguments: argparse.Namespace) -> int:
         raise ScenarioError([Problem("capture", "", "expected either MODULE:FUNCTION or --suite")])
     if arguments.out is not None and not (arguments.suite and arguments.on):
         raise ScenarioError([Problem("--out", "", "expected beside --suite and --on, whose results it takes")])
-    if arguments.out is not None and not arguments.out.resolve().parent.is_dir():
-        raise ScenarioError(
-            [Problem("--out", "", f"found {str(arguments.out)!r}, expected a file in a folder that exists")]
-        )
+    if problems := file_problems("--out", arguments.out):
+        raise ScenarioError(problems)
     on = arguments.on or "cpu"
     if on == "cuda":
         require_gpu("--on cuda")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sim.verbs import DONE, NO
-from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+from sim.verbs.parsing import Verbs, add_verb, file_problems, reader_may_leave
 
 if TYPE_CHECKING:
     from sim.check.report import Finding
@@ -163,8 +163,6 @@ def _refuse(arguments: argparse.Namespace) -> None:
         for name in arguments.property
         if name not in known
     ]
-    if arguments.out.suffix != ".toml" or not arguments.out.resolve().parent.is_dir():
-        found = f"found {str(arguments.out)!r}, expected a .toml file in a folder that exists"
-        problems.append(Problem("--out", "", found))
+    problems += file_problems("--out", arguments.out, ".toml")
     if problems:
         raise ScenarioError(problems)

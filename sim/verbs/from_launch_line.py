@@ -6,7 +6,7 @@ import argparse
 from pathlib import Path
 
 from sim.verbs import DONE
-from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
+from sim.verbs.parsing import Verbs, add_verb, file_problems, reader_may_leave
 
 EXAMPLES = """\
 examples:
@@ -32,17 +32,20 @@ def add(verbs: Verbs) -> None:
 
 def print_scenario(arguments: argparse.Namespace) -> int:
     """Print or write the scenario file."""
+    from scenarios.errors import ScenarioError
     from scenarios.launch_lines import as_scenario, read
     from scenarios.loader import load_profile
+    from sim.timeline.chrome import replacing
 
+    if problems := file_problems("--out", arguments.out, ".toml"):
+        raise ScenarioError(problems)
     profile = load_profile(arguments.profile)
     text = as_scenario(arguments.line, read(arguments.line, profile.device.memory), arguments.profile)
     with reader_may_leave():
         if arguments.out is None:
             print(text, end="", flush=True)
         else:
-            beside = arguments.out.with_suffix(arguments.out.suffix + ".part")
-            beside.write_text(text, encoding="utf-8")
-            beside.replace(arguments.out)
+            with replacing(arguments.out) as temporary:
+                temporary.write_text(text, encoding="utf-8")
             print(f"wrote {arguments.out}", flush=True)
     return DONE

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, NoReturn, TypeAlias
 from sim.verbs import BAD_INPUT
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from scenarios.errors import Problem
     from scenarios.loader import LoadedScenario
 
 Verbs: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"  # noqa: SLF001  argparse has no public name for it
@@ -79,6 +82,18 @@ def words_of(arguments: argparse.Namespace) -> list[str]:
     words = [arguments.scenario, *(word for text in arguments.set for word in ("--set", text))]
     words += ["--model", arguments.model] if arguments.model else []
     return [*words, "--seed", str(arguments.seed)]
+
+
+def file_problems(option: str, path: Path | None, suffix: str = "") -> list[Problem]:
+    """What is wrong with the name of a file that is to be written, if one was given: told before anything is run."""
+    from scenarios.errors import Problem
+
+    if path is None or (
+        path.resolve().parent.is_dir() and not path.is_dir() and path.suffix == (suffix or path.suffix)
+    ):
+        return []
+    kind = f"a {suffix} file" if suffix else "a file"
+    return [Problem(option, "", f"found {str(path)!r}, expected {kind} in a folder that exists")]
 
 
 @contextmanager

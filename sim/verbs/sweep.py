@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from sim.verbs import DONE, NO
-from sim.verbs.parsing import Verbs, add_scenario, add_verb, load
+from sim.verbs.parsing import Verbs, add_scenario, add_verb, file_problems, load
 
 PATIENCE = 10
 """Seconds within which a scheduler answers."""
@@ -140,10 +140,8 @@ def _check(arguments: argparse.Namespace, keys: list[str]) -> None:
     """Refuse what cannot be done before anything is computed for it."""
     from scenarios.errors import Problem, ScenarioError
 
-    problems = []
     out: Path | None = arguments.out
-    if out is not None and (out.suffix != ".parquet" or not out.resolve().parent.is_dir()):
-        problems.append(Problem("--out", "", f"found {str(out)!r}, expected a .parquet file in a folder that exists"))
+    problems = file_problems("--out", out, ".parquet")
     if out is None and arguments.resume:
         problems.append(Problem("--resume", "", "there is no --out to go on with"))
     needed = [] if out is None else ["duckdb"]

@@ -118,6 +118,34 @@ def test_an_unknown_option(capsys: pytest.CaptureFixture[str], words: list[str],
     assert err.count("\n") == 1
 
 
+@pytest.mark.parametrize(
+    ("words", "kind"),
+    [
+        (["from", "vllm serve Qwen/Qwen3-0.6B"], "a .toml file"),
+        (["breakdown", "launch-chain"], "a .png file"),
+        (["sweep", "launch-chain", "--vary", "count=1,2"], "a .parquet file"),
+        (["check", "prefill-first"], "a .toml file"),
+        (["calibrate", "--on", "cuda"], "a .toml file"),
+        (["capture", "--suite", "--on", "cpu"], "a file"),
+    ],
+)
+def test_a_file_that_cannot_be_written_is_refused_before_anything_is_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], words: list[str], kind: str
+) -> None:
+    suffix = kind.split()[1].removesuffix("file")
+    (tmp_path / f"taken{suffix}").mkdir()
+    for out in (tmp_path / f"nowhere/a{suffix}", tmp_path / f"taken{suffix}"):
+        assert main([*words, "--out", str(out)]) == 2
+        told = f"overlapsim: --out: found {str(out)!r}, expected {kind} in a folder that exists"
+        assert told in capsys.readouterr().err.splitlines()
+
+
+def test_the_working_directory_is_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["run", "launch-chain", "--out", "."]) == 0
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["summary.json", "timeline.json", "timeline.png"]
+
+
 @pytest.mark.parametrize("out", ["file", "file/below", "taken"])
 def test_a_folder_that_cannot_be_written_is_refused_and_left_as_it_was(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], out: str
