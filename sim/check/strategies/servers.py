@@ -107,10 +107,15 @@ class AnyServer(RuleBasedStateMachine):
         shapes=st.lists(
             st.tuples(st.integers(1, 20), st.integers(1, 6), st.booleans(), st.integers(0, 7)), min_size=1, max_size=4
         ),
+        alike=st.booleans(),
     )
-    def arrive(self, shapes: list[tuple[int, int, bool, int]]) -> None:
-        """Requests come: with a prompt to compute, or with one that was computed elsewhere; some begin alike."""
+    def arrive(self, shapes: list[tuple[int, int, bool, int]], *, alike: bool) -> None:
+        """Requests come: with a prompt to compute, or with one that was computed elsewhere; some begin alike.
+
+        If all are ``alike``, they fill their blocks at once.
+        """
         requests = []
+        shapes = [shapes[0]] * len(shapes) if alike else shapes
         for number, (size, max_tokens, computed, path) in enumerate(shapes, self.arrived):
             # up to 3 hashes, and a rest that is nobody else's, or none
             hashes = (path & 1, path >> 1 & 1, path >> 2)[: size % 4] if self.prefixes else ()
