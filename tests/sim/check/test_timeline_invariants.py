@@ -10,7 +10,7 @@ import pytest
 from check_worlds import changed, delivered, few_steps, find, two_streams, without
 
 from gpu.session import open_session
-from scenarios.loader import load_scenario
+from scenarios.loader import load_profile, load_scenario
 from scenarios.shelf import SCENARIOS
 from sim.check.invariant import BrokenError, Evidence
 from sim.check.periods import PERIODS, steady_steps
@@ -24,6 +24,7 @@ from sim.timeline.spans import Kind, Place, Recorder
 
 Break = Callable[[Evidence], Evidence]
 ALL = dict.fromkeys(TIMELINES, TIMELINES) | dict.fromkeys(RELAYS, RELAYS)
+MODES = ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph")
 RECORDED = Path(__file__).parent / "recorded"
 
 
@@ -138,7 +139,17 @@ def test_what_a_gpu_did_holds(path: Path) -> None:
     RELAYS.hold(Evidence(recorded, simulated=False))
 
 
-@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+@pytest.mark.parametrize("mode", MODES)
+def test_a_gpus_period_lies_between_floor_and_ceiling(mode: str) -> None:
+    costs = HostCosts(Constants.profiled(load_profile("nvidia-h100")))  # recorded in a process that profiles
+    evidence = Evidence(load_timeline(RECORDED / f"closed-{mode}.npz"), costs, simulated=False)
+    found = steady_steps(evidence)
+    assert found is not None
+    assert (found.steps, found.ahead) == (6, mode.startswith("overlap"))
+    assert not PERIODS.broken(evidence)
+
+
+@pytest.mark.parametrize("mode", MODES)
 def test_what_an_emulated_device_does_holds(mode: str) -> None:
     changes = ["model=tiny", "workload.batch=4", "workload.output_tokens=12", "engine.buckets=[4]"]
     timeline = open_session(load_scenario("decode-qwen3-0.6b", changes), "emulated").run(mode)
