@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import dataclass, field
 
 import torch
@@ -103,6 +104,7 @@ class TorchRun:
         self.inputs = self.graphs = self._forwards = self._streams = None
         self._captured.clear()
         del self.weights
+        gc.collect()  # the launches of prefill steps hold the passes that hold them
 
     def margins(self, mode: str) -> tuple[Timeline, dict[int, list[tuple[float, float]]]]:
         """Run one mode and keep the two largest logits behind every token, by request; slower than ``run``."""

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 from typing import Any
+from weakref import ref
 
 import pytest
 
 torch = pytest.importorskip("torch")
 
 from gpu.model.meta import PAGE  # noqa: E402
+from gpu.session import open_session  # noqa: E402
 from scenarios.errors import ScenarioError  # noqa: E402
 from scenarios.loader import load_scenario  # noqa: E402
 from scenarios.model import ModelShape  # noqa: E402
@@ -207,3 +210,18 @@ def test_in_bf16_modes_part_at_near_ties_only_on_a_gpu() -> None:
     assert judged.others == []
     largest = max(first for mode in margins.values() for row in mode.values() for first, _ in row)
     assert judged.noise < 0.05 * largest
+
+
+def test_a_closed_session_gives_its_weights_back_at_once() -> None:
+    """The next configuration of a suite asks for memory before anything else is collected."""
+    sets = ["model=tiny", "workload.rate=500/s", "workload.requests=2", "workload.context=20"]
+    sets += ["workload.output_tokens=2", "engine.token_budget=16", "engine.max_batch=4"]
+    session = open_session(load_scenario("chunked-prefill", sets), "cpu")
+    session.run("overlap-graph")
+    weights = ref(session.weights.embedding)  # type: ignore[attr-defined]
+    gc.disable()
+    try:
+        session.close()
+        assert weights() is None
+    finally:
+        gc.enable()
