@@ -12,8 +12,10 @@ REASONS: dict[tuple[str, str, str], str] = {
         "a shortcut: where nobody grows nobody fills a block, and the way round counts none",
     ("sim.serving.row", "joined: int = 0", "0 becomes 1"):
         "a row that never joined has `left` 0: no counter lies between",
-    ("sim.serving.prefix_cache", "@dataclass(eq=False, slots=True)", "True becomes False"): "`slots` saves memory alone",
-    ("sim.serving.prefix_cache", "self._root = _Node(None, 0, [])", "0 becomes 1"): "nobody asks the root for its key",
+    ("sim.serving.prefix_cache", "@dataclass(eq=False, slots=True)", "True becomes False"):
+        "`slots` saves memory alone",
+    ("sim.serving.prefix_cache", "self._root = _Node(None, 0, [])", "0 becomes 1"):
+        "nobody asks the root for its key",
     ("sim.serving.prefix_cache", "used: int = 0", "0 becomes 1"): "it is set before a node is offered, and read after",
     ("sim.serving.prefix_cache", "self._version = 0", "0 becomes 1"): VERSION,
     ("sim.serving.prefix_cache", "self._version += 1", "1 becomes 2"): VERSION,
