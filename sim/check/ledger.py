@@ -34,7 +34,6 @@ class Account:
     produced: int = 0
     delivered: int = 0
     joined: bool = False
-    preempted: bool = False
     ended: Reason | None = None
     cancelled: bool = False
     began: int = 0
@@ -129,7 +128,7 @@ class Ledger:
                 yield "preemption", f"request {request.id} was preempted, though it {account.where.value}"
             if self.computing(request.id):
                 yield "preemption", f"request {request.id} was preempted while a step in flight computes it"
-            account.where, account.done, account.joined, account.preempted = Where.WAITING, 0, False, True
+            account.where, account.done, account.joined = Where.WAITING, 0, False
             account.prompt = request.context + account.delivered + request.computed
             account.produced = account.delivered
 
