@@ -342,6 +342,20 @@ def test_a_policy_that_breaks_the_rules_is_refused(choose: Choice, message: str)
         scheduler.schedule()
 
 
+def test_two_prompts_above_the_token_budget_are_refused_and_one_is_not() -> None:
+    for chosen, refused in ((1, False), (2, True)):
+        scheduler = world(
+            *(Request(i, 4, 4) for i in range(2)),
+            token_budget=3 if chosen == 1 else 7,
+            policy=lambda queues, _, chosen=chosen: whole(*islice(queues.waiting, chosen)),
+        )
+        if refused:
+            with pytest.raises(ValueError, match=r"^the policy chose 2 prompts of 8 tokens"):
+                scheduler.schedule()
+        else:
+            assert scheduled(scheduler).tokens == 4
+
+
 def test_a_policy_may_choose_out_of_order_and_the_others_keep_theirs() -> None:
     scheduler = Scheduler(KVCache(64), policy=lambda queues, _: whole(queues.waiting[-1]))
     scheduler.add(tuple(Request(i, 4, max_tokens=2) for i in range(3)))
