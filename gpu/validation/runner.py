@@ -59,7 +59,11 @@ def measure(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Measurement:
-    """Every mode once to warm up, then all modes in turn, ``repeats`` times; ``progress`` is told of every run."""
+    """Every mode once to warm up, then all modes in turn, ``repeats`` times; ``progress`` is told of every run.
+
+    Each repeat begins with another mode: a device that has had a rest, as it has while the host's costs are measured,
+    computes its next 200 ms of prompts 2 % faster than those after it.
+    """
     loaded, modes = configuration.loaded, configuration.modes
     measured = Measurement({mode: [] for mode in modes})
     session = backend.open_session(loaded, backend.on, seed)
@@ -70,7 +74,8 @@ def measure(
             session.run(mode)
             progress(f"{configuration.name}: warm-up")
         for number in range(1, repeats + 1):
-            for mode in modes:
+            first = number % len(modes)
+            for mode in (*modes[first:], *modes[:first]):
                 timeline = session.run(mode)
                 measured.values[mode].append(value_of(loaded, timeline))
                 measured.timelines[mode] = timeline

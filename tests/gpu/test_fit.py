@@ -20,11 +20,8 @@ from scenarios.errors import ScenarioError
 
 ROOT = Path(__file__).parents[2]
 RESULTS = ROOT / "gpu/results/nvidia-h200"
-SHIPPED = {
-    "nvidia-h200.toml": ROOT / "scenarios/hardware/nvidia-h200.toml",
-    "nvidia-h200-lean.toml": ROOT / "scenarios/engines/lean.toml",
-    "nvidia-h200-pytorch.toml": ROOT / "scenarios/engines/pytorch.toml",
-}
+PRESETS_OF = "nvidia-h100"
+"""Whose host the shipped presets have the costs of: the machine that was calibrated last."""
 
 DURATIONS = {"add_out": 0.9, "mm_out": 1.9, "sleep5us": 5.5}
 HOST = {"add_out": 6.0, "mm_out": 11.0, "sleep5us": 5.8}
@@ -277,16 +274,13 @@ def document(measured: Measurements) -> dict[str, Any]:
     return fit.fit("nvidia-h200", measured)
 
 
-def test_what_is_shipped_is_what_the_committed_measurements_give(tmp_path: Path, measured: Measurements) -> None:
-    written = fit.write(tmp_path / "nvidia-h200.toml", measured)
-    assert [path.name for path in written] == list(SHIPPED)
-    for path in written:
-        assert path.read_bytes() == SHIPPED[path.name].read_bytes()
-
-
-def test_the_other_shipped_profile_is_that_of_its_measurements(tmp_path: Path) -> None:
-    profile, *_ = fit.write(tmp_path / "nvidia-h100.toml", load(ROOT / "gpu/results/nvidia-h100"))
-    assert profile.read_bytes() == (ROOT / "scenarios/hardware/nvidia-h100.toml").read_bytes()
+@pytest.mark.parametrize("name", ["nvidia-h200", "nvidia-h100"])
+def test_what_is_shipped_is_what_the_committed_measurements_give(name: str, tmp_path: Path) -> None:
+    profile, *presets = fit.write(tmp_path / f"{name}.toml", load(ROOT / "gpu/results" / name))
+    assert profile.read_bytes() == (ROOT / f"scenarios/hardware/{name}.toml").read_bytes()
+    assert [path.name for path in presets] == [f"{name}-lean.toml", f"{name}-pytorch.toml"]
+    for path in presets if name == PRESETS_OF else ():
+        assert path.read_bytes() == (ROOT / "scenarios/engines" / path.name.removeprefix(f"{name}-")).read_bytes()
 
 
 def test_the_gap_between_kernels_of_a_step_is_what_launching_one_by_one_adds_to_a_graph(measured: Measurements) -> None:

@@ -43,7 +43,7 @@ def test_modes_are_warmed_up_once_and_then_run_in_turn(suite: Suite) -> None:
     hardware = FakeHardware()
     measured = measure(suite.configurations[0], hardware.backend(), repeats=5)
     modes = ["serial-eager", "overlap-eager"]
-    assert [mode for _, mode in hardware.runs] == modes * 6
+    assert [mode for _, mode in hardware.runs] == modes + (modes[::-1] + modes) * 2 + modes[::-1]
     assert [len(values) for values in measured.values.values()] == [5, 5]
     assert hardware.host_measurements == 5
     assert hardware.sessions == 0
