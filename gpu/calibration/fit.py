@@ -48,7 +48,8 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
         "kernels": kernel_costs(m, constants["graph_gap"].value),
     }
     if m.programs is not None:
-        document["programs"] = program_kernels(m.programs, constants["graph_gap"].value, described["multiprocessors"])
+        gap, cores = constants["graph_gap"].value, described["multiprocessors"]
+        document["programs"] = program_kernels(m.programs, gap, cores, m.kernels)
     Profile.model_validate(document)
     return document
 

@@ -22,7 +22,7 @@ from sim.program.products import FIRST, Products, Tile
 MIB = 1 << 20
 KEPT, LOST = 20 * MIB, 55 * MIB
 """Rows whose operands together are smaller, or larger, are found in the cache whole, or not at all."""
-ROUNDS = 40
+ROUNDS, SHORT = 40, 512
 NAMES = ("floor", "per_1000_steps", "flops", "cache", "memory", "miss", "add_floor", "per_1000_first_steps")
 NAMED_TILE = re.compile(r"_(\d+)x(\d+)_")
 Table = dict[str, Any]
@@ -40,9 +40,9 @@ class Row:
     us: float
 
 
-def program_kernels(measured: Table, graph_gap: float, multiprocessors: int) -> Table:
-    """The table ``programs`` of a profile."""
-    rows = list(_rows(measured, graph_gap))
+def program_kernels(measured: Table, graph_gap: float, multiprocessors: int, single: Table | None = None) -> Table:
+    """The table ``programs`` of a profile; ``single`` are kernels back to back with themselves, as ``kernels.json``."""
+    rows = [*_rows(measured, graph_gap), *_small(single or {}, graph_gap)]
     tiles = used_tiles(measured["tiles"])
     clear = [row for row in rows if row.footprint <= KEPT or row.footprint >= LOST]
     costs = _costs(clear, tiles, multiprocessors)
@@ -62,8 +62,8 @@ def program_kernels(measured: Table, graph_gap: float, multiprocessors: int) -> 
         "miss": format_duration(costs.miss),
         "found_up_to": format_bytes(whole),
         "lost_from": format_bytes(none),
-        "source": "programs products and adds: least squares of what is found whole or not at all; tiles by the names"
-        " of their kernels; how far back is found by what lies in between",
+        "source": "programs products and adds, kernels squares and adds: least squares of what is found whole or not at"
+        " all; tiles by the names of their kernels; how far back is found by what lies in between",
         "residual": f"median {100 * np.median(errors):.1f}%, p90 {100 * np.quantile(errors, 0.9):.1f}%, at most"
         f" {100 * max(errors):.1f}% of {len(errors)} rows",
     }
@@ -83,6 +83,18 @@ def _rows(measured: Table, graph_gap: float) -> Iterator[Row]:
     for row in measured["adds"]:
         nbytes = 3 * FLOAT32 * row["elements"]
         yield Row(1, row["elements"], 0, nbytes, row["sets"] * nbytes, row["us"] - graph_gap)
+
+
+def _small(single: Table, graph_gap: float) -> Iterator[Row]:
+    """Products and additions that are short, which those were measured longer for."""
+    for row in single.get("squares", ()):
+        n = row["n"]
+        if n <= SHORT:
+            yield Row(n, n, n, 3 * BF16 * n * n, 3 * BF16 * n * n, row["us"] - graph_gap)
+    for row in single.get("adds", ()):
+        nbytes = 3 * FLOAT32 * row["elements"]
+        if nbytes <= KEPT:
+            yield Row(1, row["elements"], 0, nbytes, nbytes, row["us"] - graph_gap)
 
 
 def _costs(rows: Sequence[Row], tiles: Sequence[Tile], multiprocessors: int) -> ProgramKernels:

@@ -48,7 +48,7 @@ def profiled(hidden: int, rows: int) -> dict[str, Any]:
 
 
 def steps() -> dict[str, Any]:
-    """Two depths; the host is twice as slow in every other row, in all that it does."""
+    """Two depths; the host is twice as slow in every other row, in all that it does, and a twentieth between steps."""
     rows: list[dict[str, Any]] = []
     for layers in (4, 12):
         phases = {"zero": 5.0, "forward 0": 10.0 + 30 * layers, "loss 0": 12.0, "backward 0": 20.0 + 40 * layers}
@@ -62,6 +62,7 @@ def steps() -> dict[str, Any]:
         slow = 1 + number % 2
         row["phases"] = {phase: slow * us for phase, us in row["phases"].items()}
         row["in_process"] = {"gemm": 12_000 * slow, "norm": 5_000 * slow}
+        row["eager"] = {"host_us": [1.05 * sum(row["phases"].values())]}
     kernels = (
         5 * LAYERS + 2 + 1 + 8 * LAYERS - 2 + 2
     )  # forward, loss, backward (the first block has two less), optimizer
@@ -78,10 +79,10 @@ def test_the_costs_are_those_of_the_measurements() -> None:
     assert (len(costs.loss), len(costs.backward), len(costs.first), len(costs.accumulate)) == (3, 8, 6, 4)
     assert costs.accumulate[0].points[0] == (64, 16, 1024)
     assert (costs.optimizer["adamw"].before, costs.optimizer["adamw"].points) == (2304, ((16, 2304),))
-    assert (costs.host["forward"].base, costs.host["forward"].per_layer) == (10_000, 30_000)
-    assert (costs.host["adamw"].base, costs.host["adamw"].per_layer) == (100_000, 2_000)
-    assert costs.host["accumulate"].per_layer == 10_000
-    assert costs.host["sgd"].base == 50_000
+    assert (costs.host["forward"].base, costs.host["forward"].per_layer) == (10_500, 31_500)
+    assert (costs.host["adamw"].base, costs.host["adamw"].per_layer) == (105_000, 2_100)
+    assert costs.host["accumulate"].per_layer == 10_500
+    assert costs.host["sgd"].base == 52_500
     assert costs.reference == {"gemm": 12_000, "norm": 5_000}
     assert costs.graph_gap == 250
 
@@ -109,8 +110,8 @@ def test_steps_of_other_sizes_were_measured_close_to_what_is_predicted_of_them()
     assert max(abs(error) for name, error in errors.items() if "graph-" in name) < 0.1
     # an eager step is the host's, which drifts by as much while it is measured
     eager = [abs(error) for name, error in errors.items() if "eager" in name]
-    assert max(eager) < 0.2
-    assert sum(eager) / len(eager) < 0.1
+    assert max(eager) < 0.17
+    assert sum(eager) / len(eager) < 0.06
 
 
 def test_what_a_product_launches_besides_belongs_to_it() -> None:

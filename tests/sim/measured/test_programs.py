@@ -66,10 +66,10 @@ def test_blocks_are_about_as_many_as_the_library_launches() -> None:
 
 
 def test_scripts_and_exercises_are_predicted_within_a_tenth() -> None:
-    """None of their sizes was calibrated. On the host as it was then; a case or two may be a little beyond."""
+    """Of the widths 1536, 2560, 3072 and 4096, and all of script 1, none was calibrated. On the host as it was then."""
     programs = ("cuda-graph-simple", "hundred-matmuls", "sleep-overlap")
     cases = [case for case in read_results(RESULTS / "chapter.json").cases if case.scenario in programs]
     off = [abs((case.predicted_in_process_ns or case.predicted_ns) / case.measured - 1) for case in cases]
     assert len(off) == 28
     assert mean(off) < 0.05
-    assert max(off) < 0.12
+    assert max(off) < 0.1
