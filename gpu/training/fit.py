@@ -168,7 +168,7 @@ def host_lines(steps: Sequence[dict[str, Any]]) -> Iterator[str]:
         times = [
             row["phases"][phase] / slow for row, slow in rows if optimizer in (None, row.get("optimizer", "adamw"))
         ]
-        return float(median(times)) * more
+        return float(median(times) * more)
 
     def line(name: str, phase: str, optimizer: str | None = None) -> str:
         a, b = at(few, phase, optimizer), at(many, phase, optimizer)
