@@ -17,6 +17,7 @@ REASONS: dict[tuple[str, str, str], str] = {
     ("sim.serving.prefix_cache", "self._root = _Node(None, 0, [])", "0 becomes 1"):
         "nobody asks the root for its key",
     ("sim.serving.prefix_cache", "used: int = 0", "0 becomes 1"): "it is set before a node is offered, and read after",
+    ("sim.serving.prefix_cache", "self._tick = 0", "0 becomes 1"): "ticks are compared with each other alone",
     ("sim.serving.prefix_cache", "self._version = 0", "0 becomes 1"): VERSION,
     ("sim.serving.prefix_cache", "self._version += 1", "1 becomes 2"): VERSION,
     (

@@ -26,6 +26,14 @@ def test_two_threads_that_compute_take_turns_of_one_switch_interval() -> None:
     assert host(timeline, "two") == [("think", 10, 60)]
 
 
+def test_two_that_wait_make_a_holder_let_go_once() -> None:
+    threads = {"one": launches(Think(30)), "two": launches(Think(10)), "three": launches(Think(10))}
+    timeline = run(threads, gil_switch_interval=10)
+    assert host(timeline, "two") == [("think", 10, 20)]
+    assert host(timeline, "three") == [("think", 20, 30)]
+    assert host(timeline, "one") == [("think", 0, 50)]
+
+
 def test_a_holder_lets_go_for_its_last_nanosecond_too() -> None:
     timeline = run({"one": launches(Think(11)), "two": launches(Think(5))}, gil_switch_interval=10, gil_handoff=3)
     assert host(timeline, "two") == [("think", 13, 18)]

@@ -101,6 +101,15 @@ def test_two_that_compute_the_same_at_once_keep_the_blocks_of_the_first() -> Non
     assert sorted(cache.allocate(3, 20 * BLOCK)) == list(range(20))
 
 
+def test_a_prompt_that_was_computed_elsewhere_is_shared_by_nobody_even_if_computed_again() -> None:
+    cache = PrefixCache(20, BLOCK)
+    elsewhere = Request(0, HASH_TOKENS + 10, 5, computed=True, hashes=(1,))
+    cache.hold(elsewhere, HASH_TOKENS + 10)
+    cache.allocate(0, HASH_TOKENS + 11)
+    cache.computed(elsewhere, HASH_TOKENS + 10)
+    assert cache.cached(request(1, 1), 9_999) == 0
+
+
 def test_blocks_that_do_not_divide_a_hash_are_refused() -> None:
     with pytest.raises(ValueError, match=r"^a hash of 512 tokens must be whole blocks, got blocks of 48 tokens$"):
         PrefixCache(9, 48)
