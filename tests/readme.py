@@ -117,7 +117,7 @@ def serving() -> None:
     lines = [f"| rate | mode | {' | '.join(heads)} |", "|---" * (2 + len(names)) + "|"]
     for case in read_results(H100 / "h200-serving.json").cases:
         rate = next(text.partition("=")[2] for text in case.set if text.startswith("workload.rate"))
-        found = {error.name: error for error in client_errors([case], in_process=False)}
+        found = {error.name: error for error in client_errors([case], in_process=True)}
         cells = []
         for name in names:
             error = found[name]
