@@ -10,6 +10,18 @@ STALE = "a booking is stale only while its kernel shares the device; it ends no 
 REASONS: dict[tuple[str, str, str], str] = {
     ("sim.serving.decoding", "if not self.grow:", "never not self.grow"):
         "a shortcut: where nobody grows nobody fills a block, and the way round counts none",
+    ("sim.serving.row", "@dataclass(eq=False, slots=True)", "False becomes True"):
+        "rows are told apart by identity alone",
+    ("sim.serving.prefix_cache", "self._version += 1", "+= becomes -= in self._version += 1"):
+        VERSION + ", and where nothing was matched the length beside it is none of a prompt's",
+    ("sim.machine.stream", "elif isinstance(op, Collective):", "always isinstance(op, Collective)"):
+        "no other kind of operation is left",
+    ("sim.machine.device", "if len(self.live) > 1:", "always len(self.live) > 1"):
+        "where one stream is live there is no other to hand over",
+    ("sim.machine.events", "if self.time is not None:", "never self.time is not None"):
+        "whoever subscribes has found the time unsettled",
+    ("sim.machine.sharing", "execution.version += 1", "left out: execution.version += 1"):
+        "what has ended has no booking of its last version left, and what spins has none",
     ("sim.serving.row", "joined: int = 0", "0 becomes 1"):
         "a row that never joined has `left` 0: no counter lies between",
     ("sim.serving.prefix_cache", "@dataclass(eq=False, slots=True)", "True becomes False"):

@@ -34,6 +34,20 @@ def test_two_that_wait_make_a_holder_let_go_once() -> None:
     assert host(timeline, "one") == [("think", 0, 50)]
 
 
+def test_a_launch_waits_for_a_start_that_another_threads_launch_puts_off() -> None:
+    def neighbour() -> Loop[None]:
+        yield Launch([Think(120)], "side")
+        yield Launch([kernel("s", 500)], "side")
+
+    def fills() -> Loop[None]:
+        yield Launch([kernel("k", 100)] * 3, "main")
+
+    timeline = run({"one": fills(), "two": neighbour()}, stream_gap=50, queue_depth=1)
+    starts = [start for name, start, _ in spans(timeline) if name == "k"]
+    assert starts == [0, 620, 770]  # 150 and 300 without the neighbour, which comes at 120
+    assert [end for name, _, end in host(timeline, "one") if name == "cudaLaunchKernel"][-1] == starts[1]
+
+
 def test_a_holder_lets_go_for_its_last_nanosecond_too() -> None:
     timeline = run({"one": launches(Think(11)), "two": launches(Think(5))}, gil_switch_interval=10, gil_handoff=3)
     assert host(timeline, "two") == [("think", 13, 18)]

@@ -31,6 +31,11 @@ def test_kernels_that_fit_together_run_undisturbed() -> None:
     assert spans(timeline, "side") == [("b", 0, 700)]
 
 
+def test_two_halves_fill_the_device() -> None:
+    halves: list[Piece] = [(stream, [kernel("half", 1_000, sm=0.5)]) for stream in ("main", "side")]
+    assert spans(run(program(*halves, ("third", [kernel("c", 100)]))), "third") == [("c", 1_000, 1_100)]
+
+
 def test_a_later_kernel_never_slows_an_earlier_one() -> None:
     timeline = run(program(("main", [kernel("a", 1_000)]), ("side", [kernel("b", 300)])), launch_call=100)
     assert spans(timeline) == [("a", 100, 1_100)]

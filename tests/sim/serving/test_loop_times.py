@@ -184,6 +184,18 @@ def test_calls_that_let_go_of_the_lock_pass_beside_the_other_thread() -> None:
     assert world.period(forward_thread_loops) == 30 + 40 + 25  # the launch of the sampling; the forward's is waited for
 
 
+def test_a_forward_thread_samples_behind_the_masks_and_no_loop_masks_unasked() -> None:
+    world = replace(BUSY, mask=200)
+    timeline = world.run(lambda s: forward_thread_loops(s, masks=True))
+    rows = list(zip(timeline.span_names(timeline.table), timeline.table.tolist(), strict=True))
+    for step in range(3, 9):
+        (masked,) = (row for name, row in rows if name == "mask" and row[6] == step)
+        (sampled,) = (row for name, row in rows if name == "sample" and row[6] == step)
+        assert sampled[1] >= masked[2]
+    for loops in (late_sampling_loop, forward_thread_loops, serial_loop):
+        assert "mask" not in world.run(loops).names
+
+
 def test_an_output_thread_costs_changes_of_the_lock() -> None:
     world = World(forward=100, schedule=30, process=40, held=60, handoff=7)
     assert world.period(overlap_loop) == 130

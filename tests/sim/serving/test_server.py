@@ -140,3 +140,11 @@ def test_a_request_keeps_its_slot_from_its_first_step_until_its_last_row_was_pro
     third = prepared(server)
     server.process(third, StepResult(0))
     assert (server.idle, slots.num_live) == (True, 0)
+
+
+def test_a_batch_that_comes_again_is_prepared() -> None:
+    server = served(computed(0), slots=SlotRing(4), buckets=Buckets([2]))
+    prepared(server)
+    again = server.again()
+    assert again is not None
+    assert (again.bucket, again.slots, again.sources) == (2, range(1, 2), (range(1),))
