@@ -10,7 +10,7 @@ import numpy as np
 
 from sim.check.invariant import Entry, Evidence, Found, Invariants
 from sim.check.timelines import rows_on, told
-from sim.program.ops import Collective, Copy, Kernel, Replay
+from sim.program.ops import Collective, Copy, Kernel, Record, Replay
 from sim.timeline.spans import Kind, Place, Timeline
 
 PROGRAMS = Invariants()
@@ -44,6 +44,12 @@ def events_are_honoured(evidence: Evidence) -> Found:
             if earlier.spans and bounds(timeline, earlier)[1] > start:
                 row, cause = entry.spans[0], earlier.spans[-1]
                 yield f"{told(timeline, row)} starts before {told(timeline, cause)}, which it waits for", (row, cause)
+            if isinstance(earlier.op, Record) and earlier.op.timed and evidence.costs is not None:
+                ends = [bounds(timeline, ahead)[1] for ahead in earlier.waits if ahead.spans]
+                fires = max(int(timeline.table[earlier.call, 2]), *ends, 0) + evidence.costs.constants.timed_event
+                if start < fires:
+                    row = entry.spans[0]
+                    yield f"{told(timeline, row)} starts before the stamp it waits for, at {fires} ns", (row,)
 
 
 @PROGRAMS.state(

@@ -75,7 +75,7 @@ class Witness:
             entry = Entry(op, at, row, tuple(device[correlation]), tuple(before[at]))
             entries.append(entry)
             if isinstance(op, Record):
-                recorded[rank, id(launch) if op.event is STEP else op.event] = entry.waits
+                recorded[rank, id(launch) if op.event is STEP else op.event] = (*entry.waits, entry)
             elif isinstance(op, WaitEvent):
                 before[at] = [*before[at], *recorded.get((rank, id(launch) if op.event is STEP else op.event), ())]
             else:

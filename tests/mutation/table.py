@@ -65,9 +65,10 @@ def _mutants(mutants: list[dict[str, Any]], living: list[dict[str, Any]]) -> str
         "| module | of | killed by an invariant | by a test | alive |",
         "|---|---|---|---|---|",
     ]
+    of = [{m["number"] for m in some} for some in (tests, living)]
     for module in dict.fromkeys(m["module"] for m in mutants):
         mine = [m for m in mutants if m["module"] == module]
-        counts = [sum(m in some for m in mine) for some in (tests, living)]
+        counts = [sum(m["number"] in some for m in mine) for some in of]
         lines.append(f"| `{module}` | {len(mine)} | {len(mine) - sum(counts)} | {counts[0]} | {counts[1]} |")
     lines += ["", "| alive | line | change | equivalent, since |", "|---|---|---|---|"]
     for one in living:

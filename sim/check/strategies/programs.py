@@ -104,6 +104,7 @@ def programs(draw: st.DrawFn, ops: st.SearchStrategy[Any] | None = None, max_str
 def constants(draw: st.DrawFn, /, **fixed: int) -> Constants:
     """A machine with a handful of costs, the others zero, and a launch queue that is often short."""
     costs = draw(st.dictionaries(st.sampled_from(COSTS), small, min_size=2, max_size=14))
+    costs["timed_event"] = draw(st.sampled_from((0, 0, 17, 1_000)))
     costs["gil_switch_interval"] = draw(st.sampled_from((10, 100, 5_000_000)))
     depth = draw(st.sampled_from((1, 2, 3, 5, 1_021)))
     return Constants(**{**costs, "queue_depth": depth, **fixed})

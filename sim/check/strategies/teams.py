@@ -23,10 +23,10 @@ class Team:
 @st.composite
 def neighbours(draw: st.DrawFn) -> Program:
     """A graph or kernels on one stream, and a while later work on others: some of it comes in the middle."""
-    first: list[Op] = draw(st.lists(st.one_of(replays(), replays(branches=False), kernels()), min_size=1, max_size=3))
+    first: list[Op] = draw(st.lists(st.one_of(replays(), replays(branches=False), kernels()), max_size=3))
     pieces = [Piece(Launch((*first, Record("e", timed=draw(st.booleans()))), "main"))]
     for stream in draw(st.lists(st.sampled_from(("side", "third", "main")), min_size=1, max_size=4)):
-        pieces.append(Piece(Launch((Think(draw(st.integers(0, 200))),), stream)))
+        pieces.append(Piece(Launch((Think(draw(st.one_of(st.just(0), st.integers(0, 200)))),), stream)))
         late = draw(st.lists(st.one_of(kernels(), kernels(), replays(), copies()), min_size=1, max_size=3))
         pieces.append(Piece(Launch((*([WaitEvent("e")] if draw(st.booleans()) else []), *late), stream)))
     return (*pieces, Piece(Wait("device")))
