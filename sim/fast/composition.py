@@ -25,6 +25,8 @@ from sim.fast.segments import Filled
 from sim.timeline.spans import Column, Kind, Recorder
 
 HOST = "host"
+DOUBLINGS = 20
+"""A million iterations: so long it may take until a host that is faster by a hair has to wait."""
 Form = Any
 """An array of variables by steps, which ``Device`` and segments take for a time."""
 
@@ -223,6 +225,21 @@ class Composition:
                 wrong[:-1] |= ~self._roomy(self._real.streams[name].launches, queue, states)
         return int(wrong.argmax())
 
+    def settles(self, now: int) -> bool:
+        """Whether waits find what they found however often the first iteration comes again: soon, and long after.
+
+        A host a little faster than its device gains on it each time, until it has to wait once and pays a wake-up.
+        """
+        matrix, state = self.matrix[0], self.state(now)
+        for far in (matrix, _power(matrix, DOUBLINGS)):
+            state = (far + state).max(axis=1)
+            for _ in range(2 * len(state)):
+                for fired, start, late in self.guards:
+                    if ((fired[:, 0] + state).max() > (start[:, 0] + state).max()) != late:
+                        return False
+                state = (matrix + state).max(axis=1)
+        return True
+
     def _roomy(self, real: LaunchQueue, queue: _Queue, states: Column) -> npt.NDArray[np.bool_]:
         """In which iterations a launch queue cannot fill.
 
@@ -279,3 +296,10 @@ class Composition:
                     pace, (first, now) = starts.func.__self__, starts.args  # type: ignore[attr-defined]
                     numbers = partial(pace.at(step).starts, value(first, step), value(now, step))
                     real.add_train(launches, value(last, step), numbers)
+
+
+def _power(matrix: Column, doublings: int) -> Column:
+    """What leads so many doublings of iterations on."""
+    for _ in range(doublings):
+        matrix = np.maximum((matrix[:, :, None] + matrix[None]).max(axis=1), NEVER)
+    return matrix

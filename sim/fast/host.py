@@ -105,7 +105,8 @@ class HostThread:
         elif not self.watching:
             self._hurry(effect.steady, repeated)
         elif repeated is not None:
-            self.cycle = cycle_of(self._composed(repeated, 1))
+            composed = self._composed(repeated, 1)
+            self.cycle = cycle_of(composed) if composed.settles(caller.now) else None
         if effect.block:
             arrival = source.next_arrival()
             if arrival is None and not source.closed:
