@@ -16,9 +16,9 @@ import numpy.typing as npt
 from sim.effects import Step
 from sim.fast.caller import Caller
 from sim.fast.composed_spans import ComposedSpans
-from sim.fast.device import Device, Stream
+from sim.fast.device import Blind
 from sim.fast.iterations import Item, Launched, Waited, Worked, looks_back
-from sim.fast.launch_queue import NEVER, LaunchQueue, Starts
+from sim.fast.launch_queue import NEVER, Endless, LaunchQueue, Starts
 from sim.fast.linked import Linked
 from sim.fast.refusal import OutsideError
 from sim.fast.segments import Filled
@@ -35,7 +35,7 @@ class IrregularError(OutsideError):
     """A step is no product: which of two comes first is not known beforehand."""
 
 
-class _Queue(LaunchQueue):
+class _Queue(Endless):
     """A launch queue that cannot fill; it keeps what is needed to fill a real one afterwards."""
 
     __slots__ = ("entries",)
@@ -52,27 +52,12 @@ class _Queue(LaunchQueue):
         self.count += launches
         self.entries.append((launches, last, starts))
 
-    def opens(self, now: int) -> int:
-        del now
-        return NEVER
 
-    def can_fill(self, now: int, launches: int) -> bool:
-        del now, launches
-        return False
-
-
-class _Device(Device):
+class _Device(Blind):
     """A device whose times are forms."""
 
     later = staticmethod(np.maximum)
-
-    def _switched(self, stream: Stream, ready: int, *, backlog: bool) -> int:
-        del ready, backlog
-        raise IrregularError(f"kernels that alternate between streams, {stream.name!r} being one")
-
-    def _in_turn(self, other: Stream, stream: Stream, ready: int, before: int) -> None:
-        del ready, before
-        raise IrregularError(f"copies of streams {other.name!r} and {stream.name!r} on one engine")
+    refused = IrregularError
 
 
 class _Caller(Caller):

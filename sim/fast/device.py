@@ -148,3 +148,17 @@ class Device:
         """Refuse a copy that overtakes the last one, from another stream, on the way to their engine."""
         if ready <= before:
             raise OutsideError(f"copies of streams {other.name!r} and {stream.name!r} race for one copy engine")
+
+
+class Blind(Device):
+    """A device whose times are not numbers: which of two comes first cannot be asked, and is ``refused``."""
+
+    refused: type[OutsideError] = OutsideError
+
+    def _switched(self, stream: Stream, ready: int, *, backlog: bool) -> int:
+        del ready, backlog
+        raise self.refused(f"kernels that alternate between streams, {stream.name!r} being one")
+
+    def _in_turn(self, other: Stream, stream: Stream, ready: int, before: int) -> None:
+        del ready, before
+        raise self.refused(f"copies of streams {other.name!r} and {stream.name!r} on one engine")

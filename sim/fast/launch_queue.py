@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -111,6 +112,22 @@ class LaunchQueue:
         while blocks and (blocks[0][0] < needed or blocks[0][1] <= now):
             self._clear = blocks.popleft()[0]
         return bool(blocks) and needed > self._clear
+
+
+class Endless(LaunchQueue):
+    """A launch queue that holds nothing up, of launches whose times are not numbers; whoever uses it sees to room."""
+
+    __slots__ = ()
+
+    def opens(self, now: Any) -> int:
+        """No launch is held up."""
+        del now
+        return NEVER
+
+    def can_fill(self, now: Any, launches: int) -> bool:
+        """It cannot."""
+        del now, launches
+        return False
 
 
 def _all(starts: Starts) -> Column | tuple[int, ...]:

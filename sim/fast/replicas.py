@@ -11,7 +11,7 @@ import numpy as np
 from sim.effects import Arrivals, Emit, Host, Launch, Loop, Phase, Receive, Source, Step, Wait
 from sim.fast.blocks import Blocks
 from sim.fast.caller import Caller
-from sim.fast.device import Device, Stream
+from sim.fast.device import Blind, Stream
 from sim.fast.launch_queue import NEVER, LaunchQueue
 from sim.fast.linked import Linked
 from sim.fast.plan import Planner
@@ -67,7 +67,7 @@ def _later(one: Any, other: Any) -> Any:
     return namespace(one).clip(one, other, None) if other > 0 else one
 
 
-class _Device(Device):
+class _Device(Blind):
     """A device whose times are columns."""
 
     later = staticmethod(_later)
@@ -85,10 +85,6 @@ class _Device(Device):
             raise OutsideError(f"kernels that alternate between streams {self.last.name!r} and {stream.name!r}")
         self.last = stream
         return ready
-
-    def _in_turn(self, other: Stream, stream: Stream, ready: int, before: int) -> None:
-        del ready, before
-        raise OutsideError(f"copies of streams {other.name!r} and {stream.name!r} on one engine")
 
 
 class _Caller(Caller):

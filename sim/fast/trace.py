@@ -7,11 +7,10 @@ from typing import Any
 
 from sim.effects import Step
 from sim.fast.caller import Caller
-from sim.fast.device import Device, Stream
-from sim.fast.launch_queue import NEVER, LaunchQueue
+from sim.fast.device import Blind, Device, Stream
+from sim.fast.launch_queue import NEVER, Endless
 from sim.fast.pace import Pace
 from sim.fast.plan import Plan
-from sim.fast.refusal import OutsideError
 from sim.fast.script import Script, Time
 from sim.fast.script_spans import ScriptSpans
 from sim.fast.segments import Filled, Train
@@ -19,7 +18,7 @@ from sim.program.constants import Constants
 from sim.timeline.spans import Column, Recorder
 
 
-class Queue(LaunchQueue):
+class Queue(Endless):
     """What enters a launch queue that cannot fill: starts of launches one by one, and trains."""
 
     __slots__ = ("entered",)
@@ -39,16 +38,6 @@ class Queue(LaunchQueue):
         """Launches one after the other."""
         self.count += launches
         self.entered.append((launches, last, starts))
-
-    def opens(self, now: Any) -> int:
-        """No launch is held up."""
-        del now
-        return NEVER
-
-    def can_fill(self, now: Any, launches: int) -> bool:
-        """It cannot."""
-        del now, launches
-        return False
 
 
 class _Events(dict[Hashable, Any]):
@@ -104,7 +93,7 @@ class _Parts:
         return self._script.named(f"{self._script.keep(Filled)}(ns).column[{self._script.keep(at)}]")
 
 
-class _Device(Device):
+class _Device(Blind):
     """A device whose times have names."""
 
     def __init__(self, script: Script, real: Device) -> None:
@@ -122,14 +111,6 @@ class _Device(Device):
             end: Any = script.loaded(f"{script.keep(real.engines)}[{direction!r}][2]")
             self.engines[direction] = self.streams[other.name], NEVER, end
         self.last = None if real.last is None else self.streams[real.last.name]
-
-    def _switched(self, stream: Stream, ready: int, *, backlog: bool) -> int:
-        del ready, backlog
-        raise OutsideError(f"kernels that alternate between streams, {stream.name!r} being one")
-
-    def _in_turn(self, other: Stream, stream: Stream, ready: int, before: int) -> None:
-        del ready, before
-        raise OutsideError(f"copies of streams {other.name!r} and {stream.name!r} on one engine")
 
 
 class Trace:
