@@ -6,18 +6,16 @@ import argparse
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sim.verbs import DONE, NO
 from sim.verbs.parsing import Verbs, add_scenario, add_verb, file_problems, load
 
-PATIENCE = 10
-"""Seconds within which a scheduler answers."""
+if TYPE_CHECKING:
+    from sim.studies.sweep.workers import Workers
 
 EXAMPLES = """\
 examples:
@@ -47,10 +45,10 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="seeds at each point, from --seed on (default 1)"
     )
-    verb.add_argument("--jobs", type=int, default=1, metavar="N", help="worker processes (default 1, -1: one a core)")
+    verb.add_argument("--jobs", type=int, default=1, metavar="N", help="processes here (default 1, -1: one a core)")
     where = verb.add_mutually_exclusive_group()
     where.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler")
-    where.add_argument("--ray", action="store_true", help="run on the Ray cluster that this machine belongs to")
+    where.add_argument("--ray", action="store_true", help="run on the Ray cluster this machine belongs to")
     verb.add_argument("--device", choices=("cpu", "cuda"), help="points side by side as PyTorch tensors there")
     verb.add_argument("--resume", action="store_true", help="keep the rows that FILE already has")
 
@@ -75,21 +73,19 @@ def sweep(arguments: argparse.Namespace) -> int:
     )
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     points = points_of(axes, seeds, arguments.sample, arguments.points)
-    backend = _backend(arguments)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
+        _workers(arguments) as workers,
         Store(arguments.out, resume=arguments.resume) as store,
         Progress(*columns, console=Console(stderr=True), transient=True) as progress,
     ):
         known = sum(point.digest(question.digest) in store.rows for point in points)
         bar = progress.add_task("points", total=len(points), completed=known)
         told = partial(progress.advance, bar)
-        run_points(question, points, store, jobs=arguments.jobs, backend=backend, told=told)
+        run_points(question, points, store, workers=workers, told=told)
         check = progress.add_task("checking with the reference", total=min(LEAST_TRUST, len(points)))
         told = partial(progress.advance, check)
-        unequal = trust(
-            question, points, store, arguments.seed, jobs=arguments.jobs, backend=backend, told=told
-        )  # fmt: skip
+        unequal = trust(question, points, store, arguments.seed, workers=workers, told=told)
     rows = [store.rows[point.digest(question.digest)] for point in points]
     failed = [row for row in rows if row["error"] is not None]
     if len(failed) == len(rows):
@@ -145,11 +141,12 @@ def _check(arguments: argparse.Namespace, keys: list[str]) -> None:
     if out is None and arguments.resume:
         problems.append(Problem("--resume", "", "there is no --out to go on with"))
     needed = [] if out is None else ["duckdb"]
-    needed += ["joblib"] if arguments.jobs != 1 or arguments.dask or arguments.ray else []
     needed += ["distributed"] if arguments.dask else ["ray"] if arguments.ray else []
+    needed += ["joblib"] if arguments.jobs != 1 and not (arguments.dask or arguments.ray) else []
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
-        problems.append(Problem("sweep", "", f"needs {', '.join(missing)}: pip install 'overlapsim[sweep]'"))
+        extra = "dask" if arguments.dask else "ray" if arguments.ray else "sweep"
+        problems.append(Problem("sweep", "", f"needs {', '.join(missing)}: pip install 'overlapsim[{extra}]'"))
     twice = [key for key, count in Counter(keys).items() if count > 1]
     problems += [Problem("--vary", key, "found twice, expected all its values in one list") for key in twice]
     counts = {option: getattr(arguments, option) for option in ("points", "seeds")}
@@ -160,34 +157,12 @@ def _check(arguments: argparse.Namespace, keys: list[str]) -> None:
         raise ScenarioError(problems)
 
 
-def _backend(arguments: argparse.Namespace) -> Callable[[], AbstractContextManager[Any]]:
-    """What opens the joblib backend that the options ask for."""
+def _workers(arguments: argparse.Namespace) -> Workers:
+    """Those that the options ask for."""
+    from sim.studies.sweep.workers import Cores, Dask, Ray, ThisProcess
+
     if arguments.dask:
-        return partial(_on_dask, arguments.dask)
+        return Dask(arguments.dask)
     if arguments.ray:
-        return _on_ray
-    return nullcontext
-
-
-def _on_dask(address: str) -> AbstractContextManager[Any]:
-    from distributed import Client
-    from joblib import parallel_config
-
-    from scenarios.errors import Problem, ScenarioError
-
-    try:
-        Client(address, timeout=f"{PATIENCE}s")  # type: ignore[no-untyped-call]  # the backend takes the newest client
-    except (OSError, ValueError) as error:
-        message = f"found {address!r}, where no Dask scheduler answers within {PATIENCE} s"
-        raise ScenarioError([Problem("--dask", "", message)]) from error
-    context: AbstractContextManager[Any] = parallel_config(backend="dask")
-    return context
-
-
-def _on_ray() -> AbstractContextManager[Any]:
-    from joblib import parallel_config
-    from ray.util.joblib import register_ray
-
-    register_ray()
-    context: AbstractContextManager[Any] = parallel_config(backend="ray")
-    return context
+        return Ray()
+    return ThisProcess() if arguments.jobs == 1 else Cores(arguments.jobs)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
+from functools import partial
 from random import Random
-from typing import Any
 
 from sim.studies.sweep.axes import Point
 from sim.studies.sweep.evaluate import Question, Row, alike_of, evaluate, why_alone
 from sim.studies.sweep.store import Store
+from sim.studies.sweep.workers import ThisProcess, Workers
 
 SMALLEST = 16
 """Points that a worker takes at least: more than a message costs, few enough to lose when it dies."""
@@ -20,6 +20,7 @@ LEAST_TRUST, TRUST_SHARE = 20, 0.1
 BY_THE_WAY = {"seconds", "alone"}
 """What rows say of how they came about."""
 Told = Callable[[int], None]
+HERE = ThisProcess()
 
 
 def run_points(
@@ -27,19 +28,17 @@ def run_points(
     points: Sequence[Point],
     store: Store,
     *,
-    jobs: int = 1,
-    backend: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    workers: Workers = HERE,
     told: Told = lambda _: None,
 ) -> None:
     """Evaluate the points that the store lacks and append their rows as they come; ``told`` hears how many came.
 
-    ``backend`` opens a joblib backend, which then decides where the ``jobs`` run. A cluster evaluates the points of a
-    worker that dies again; whatever comes twice is stored once.
+    Whatever comes twice, as a cluster may evaluate the points of a worker that dies again, is stored once.
     """
     missing = [point for point in points if point.digest(question.digest) not in store.rows]
-    fair = question.arrays.most if jobs == 1 else max(SMALLEST, len(missing) // (CHUNKS * max(jobs, 1)))
+    fair = question.arrays.most if workers.count == 1 else max(SMALLEST, len(missing) // (CHUNKS * workers.count))
     chunks = list(_chunked(question, missing, min(question.arrays.most, fair)))
-    for rows in _evaluated(question, chunks, jobs, backend):
+    for rows in workers.results(partial(evaluate, question), chunks):
         store.append(rows)
         told(len(rows))
 
@@ -65,31 +64,13 @@ def _chunked(question: Question, points: Sequence[Point], size: int) -> Iterator
         yield others[low : low + SMALLEST]
 
 
-def _evaluated(
-    question: Question, chunks: list[list[Point]], jobs: int, backend: Callable[[], AbstractContextManager[Any]]
-) -> Iterator[list[Row]]:
-    if not chunks:
-        return
-    if jobs == 1 and backend is nullcontext:
-        for chunk in chunks:
-            yield evaluate(question, chunk)
-        return
-    from joblib import Parallel, delayed
-
-    with backend():
-        yield from Parallel(n_jobs=jobs, return_as="generator_unordered")(
-            delayed(evaluate)(question, chunk) for chunk in chunks
-        )
-
-
 def trust(
     question: Question,
     points: Sequence[Point],
     store: Store,
     seed: int,
     *,
-    jobs: int = 1,
-    backend: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    workers: Workers = HERE,
     told: Told = lambda _: None,
 ) -> Row | None:
     """Run a sample of the points again on the reference and store ``equal`` in their rows; returns an unequal row.
@@ -107,7 +88,7 @@ def trust(
             return None
         sample = {p.digest(question.digest): p for p in candidates[first : first + LEAST_TRUST]}
         new = [[point] for digest, point in sample.items() if store.rows[digest].get("equal") is None]
-        for (found,) in _evaluated(reference, new, jobs, backend):
+        for (found,) in workers.results(partial(evaluate, reference), new):
             row, machines = store.rows[found["point"]], _machines(found)
             equal = all(row[key] == value for key, value in found.items() if key not in {*machines, *BY_THE_WAY})
             store.append([row | {"equal": equal, "reference_seconds": found["seconds"]}])

@@ -1,15 +1,10 @@
-"""Sweeps: rows that agree with single runs, resumed and checked, here and on a cluster."""
+"""Sweeps: rows that agree with single runs, resumed and checked, checked and drawn."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-from collections import Counter
-from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -71,7 +66,7 @@ def test_an_interrupted_sweep_resumes_and_a_repeated_one_costs_nothing(
         file.write('{"point": "cut sh')  # killed while it wrote
     assert main([*COMMAND, "--out", str(out), "--resume"]) == 0
     assert "16 points, 5 of them known before" in capsys.readouterr().out
-    monkeypatch.setattr("sim.studies.sweep.run.evaluate", None)
+    monkeypatch.setattr("sim.studies.sweep.run.evaluate", lambda *_: pytest.fail("a known point was asked again"))
     assert main([*COMMAND, "--out", str(out), "--resume"]) == 0
     assert "16 points, 16 of them known before" in capsys.readouterr().out
 
@@ -179,49 +174,6 @@ def test_without_a_file_a_sweep_says_where_the_gain_is_least_and_most(
     assert not list(tmp_path.iterdir())
 
 
-def test_workers_find_what_one_process_finds(tmp_path: Path) -> None:
-    pytest.importorskip("joblib")
-    asked, points = question(), grid("workload.batch=1..40")
-    found = []
-    for jobs in (1, 2):
-        with Store(tmp_path / "a.parquet", resume=False) as store:
-            run_points(asked, points, store, jobs=jobs)
-        found.append({point: row | {"seconds": None} for point, row in store.rows.items()})
-    assert found[0] == found[1]
-    assert len(found[0]) == 40
-
-
-@pytest.mark.filterwarnings("ignore")  # a killed worker is reported in many ways
-def test_a_dask_cluster_that_loses_a_worker_loses_no_point_and_doubles_none(tmp_path: Path) -> None:
-    distributed = pytest.importorskip("distributed")
-    from joblib import parallel_config
-
-    asked, points = question(), grid("workload.batch=1..40", "host.scale=0.5,1,2")
-    came: Counter[int] = Counter()
-    with (
-        Store(tmp_path / "a.parquet", resume=False) as store,
-        distributed.LocalCluster(n_workers=2, threads_per_worker=1, processes=True, dashboard_address=None) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        victim = next(iter(client.run(os.getpid).values()))
-
-        def told(count: int) -> None:
-            came["points"] += count
-            came["calls"] += 1
-            if came["calls"] == 2:
-                os.kill(victim, signal.SIGKILL)
-
-        def backend() -> AbstractContextManager[Any]:
-            context: AbstractContextManager[Any] = parallel_config(backend="dask")
-            return context
-
-        run_points(asked, points, store, jobs=2, backend=backend, told=told)
-        assert victim not in client.run(os.getpid).values()
-    assert set(store.rows) == {point.digest(asked.digest) for point in points}
-    assert came["points"] == len(points) == 120
-    assert len(read_parquet(tmp_path / "a.parquet")) == 120
-
-
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -239,7 +191,7 @@ def test_bad_input_is_one_line_and_exit_code_2(
     words: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("sim.verbs.sweep.PATIENCE", 1)
+    monkeypatch.setattr("sim.studies.sweep.workers.PATIENCE", 1)
     assert main(["sweep", SCENARIO, *("--set", SMALL[0]), "--vary", "workload.batch=1,2", *words]) == 2
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
