@@ -67,31 +67,57 @@ class Stopwatch:
 
     def __init__(self, *, device_us: float = 0.0) -> None:
         self.times: dict[str, list[int]] = defaultdict(list)
+        self.launches: list[tuple[int, int]] = []
         self._own = min(_stamped(int) for _ in range(200))
-        self._sleep = partial(sleep, cycles(device_us)) if device_us else int
-        self._busy = self.wrap("sleep", self._sleep) if device_us else None
+        self._busy: Call | None = None
+        self._watching = min(self._watched() for _ in range(5))
+        self.times.clear()
+        self.launches.clear()
+        if device_us:
+            self._busy = self.wrap("sleep", partial(sleep, cycles(device_us)))
 
     def wrap(self, kind: str, call: Call) -> Call:
         """The same launch, timed."""
-        times, own, busy = self.times[kind], self._own, self._busy if kind == "argmax" else None
+        times, launches, own = self.times[kind], self.launches, self._own
+        busy = self._busy if kind == "argmax" else None
 
         def timed() -> None:
             if busy is not None:
                 busy()
-            times.append(_stamped(call) - own)
+            start = clock()
+            call()
+            took = clock() - start - own
+            times.append(took)
+            launches.append((start, took))
 
         return timed
 
-    def only_busy(self, kind: str, call: Call) -> Call:
-        """The launch itself, behind the one that keeps the device busy where ``wrap`` puts it."""
-        if kind != "argmax":
-            return call
+    def _watched(self, calls: int = 200) -> int:
+        """What being watched adds to a call."""
+        nothing: Call = int
+        timed = self.wrap("nothing", nothing)
+        start = clock()
+        for _ in range(calls):
+            timed()
+        watched = clock()
+        for _ in range(calls):
+            nothing()
+        return max(0, round((2 * watched - start - clock()) / calls))
 
-        def busy() -> None:
-            self._sleep()
-            call()
+    def besides(self, spans: Iterable[tuple[int, int]]) -> list[int]:
+        """What each of these spans of the clock (ns) took besides the launches in it, and besides watching them.
 
-        return busy
+        Both are of the same step: a host that a neighbour slows down does not pass for work between the launches, as
+        it would in the difference of two runs.
+        """
+        starts = np.array([start for start, _ in self.launches])
+        sums = np.concatenate(([0], np.cumsum([took for _, took in self.launches])))
+        found = []
+        for start, end in spans:
+            first, last = np.searchsorted(starts, (start, end)).tolist()
+            taken = int(sums[last] - sums[first]) + (last - first) * self._watching
+            found.append(max(0, end - start - taken))
+        return found
 
     def later(self, kind: str) -> list[int]:
         """The launches of a kind but for the first in each step; all of one that a step launches once."""
@@ -105,10 +131,6 @@ class Stopwatch:
 
     def _in_a_step(self, kind: str) -> int:
         return len(self.times[kind]) // len(self.times["argmax"])
-
-    def a_step(self, kinds: Iterable[str]) -> int:
-        """What the launches of these kinds take together in one step."""
-        return sum(typical(self.times[kind]) * self._in_a_step(kind) for kind in kinds)
 
 
 def _stamped(call: Call) -> int:
@@ -153,8 +175,7 @@ def measure() -> dict[str, int]:
     work = []
     for rows in ROWS:
         watch = Stopwatch(device_us=DEVICE_US)
-        _timed(_run(rows), "overlap-graph", watch)
-        work.append(_work(_untimed(_run(rows), "overlap-graph", watch), watch))
+        work.append(_work(_timed(_run(rows), "overlap-graph", watch), watch))
         if rows == ROWS[0]:
             numbers |= {kind: typical(watch.times[kind]) for kind in AROUND}
     few, many = ROWS
@@ -283,26 +304,23 @@ def _timed(run: TorchRun, mode: str, watch: Stopwatch) -> Timeline:
     return run.run(mode)
 
 
-def _untimed(run: TorchRun, mode: str, watch: Stopwatch) -> Timeline:
-    """The same run with no launch timed, whose watching would pass for the scheduler's work."""
-    run.wrap = watch.only_busy
-    return run.run(mode)
-
-
 def _work(timeline: Timeline, watch: Stopwatch) -> dict[str, int]:
     """The scheduler's work in a steady step: all of it that is neither a launch nor a wait."""
     bounds = steady(timeline.deliveries)
     start, end, steps = bounds[0].time, bounds[-1].time, len(bounds) - 1
-    spans = {name: _durations(timeline, name, start, end) for name in (*WORK, "launch", "cudaEventSynchronize")}
-    found = {name: typical(spans[name]) for name in WORK}
-    found["prepare"] += max(0, typical(spans["launch"]) - watch.a_step(watch.times.keys() - {"fetch"}))
-    between = (end - start - sum(map(sum, spans.values()))) // steps
+    names = (*WORK, "launch", "cudaEventSynchronize")
+    spans = {name: _spans(timeline, name, start, end) for name in names}
+    found = {name: typical([e - b for b, e in spans[name]]) for name in WORK}
+    origin = timeline.origin
+    found["prepare"] += round(median(watch.besides((origin + b, origin + e) for b, e in spans["launch"])))
+    between = (end - start - sum(e - b for every in spans.values() for b, e in every)) // steps
     found["process"] += typical(watch.times["fetch"]) + max(0, between)
     return found
 
 
-def _durations(timeline: Timeline, name: str, start: int, end: int) -> list[int]:
+def _spans(timeline: Timeline, name: str, start: int, end: int) -> list[tuple[int, int]]:
+    """Beginnings and ends of the spans of this name that lie within a time."""
     rows = timeline.table[timeline.column("name") == timeline.names.index(name)]
     begins, ends = rows[:, FIELDS.index("start")], rows[:, FIELDS.index("end")]
     inside = (begins >= start) & (ends <= end)
-    return [int(ns) for ns in (ends - begins)[inside]]
+    return [(int(begin), int(stop)) for begin, stop in zip(begins[inside], ends[inside], strict=True)]

@@ -26,14 +26,19 @@ from gpu.calibration.measure_device import device
 from gpu.calibration.measure_host import first_replays, gil, host_calls, streams, synchronization
 from gpu.calibration.measure_kernels import kernels
 from gpu.calibration.measure_layers import INPUT_WIDTH, layers
+from gpu.calibration.pace import pace
 from gpu.calibration.provenance import provenance
 from gpu.model.llama import TILE
 from sim.timeline.chrome import replacing
 
 COMMAND = "overlapsim calibrate --on cuda"
 SETTLE = 1.0
-ENGINE_RUNS = 5
-"""How often the engine's costs are taken at a time, three times over the campaign."""
+ENGINE_RUNS = 3
+"""How often the engine's costs are taken at a time."""
+AMONG_LAYERS = (0.33, 0.67)
+"""Shares of the layers after which they are taken, too: a neighbour on the host comes and goes."""
+PACE = 0.3
+"""For how many seconds the host's own pace is taken beside them."""
 Progress = Callable[[str, float], None]
 """Told what is being measured, and which share of the whole is done."""
 SHARES = {"host": 0.1, "device": 0.1, "kernels": 0.05, "layers": 0.6, "profiled": 0.05}
@@ -47,13 +52,15 @@ def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> lis
     x = torch.zeros(1024, device=DEV)
     for _ in range(3000):
         x.add_(1)
-    runs: list[dict[str, int]] = []
+    costs: dict[str, list[Any]] = {"runs": [], "prefill": [], "pace": []}
     done = 0.0
 
     def engine() -> None:
         in_process.measure()
         time.sleep(SETTLE)  # a host that has just freed gigabytes is slow for a while
-        runs.extend(in_process.measure() for _ in range(ENGINE_RUNS))
+        costs["runs"] += [in_process.measure() for _ in range(ENGINE_RUNS)]
+        costs["prefill"].append(in_process.measure_prefill())
+        costs["pace"].append(pace(PACE))
 
     progress("host", done)
     with campaign.file("host") as tables:
@@ -74,15 +81,18 @@ def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> lis
         engine()
         with campaign.file("layers") as more:
             more |= {"row_tile": TILE, "input_width": INPUT_WIDTH, "rows": []}
+            left = list(AMONG_LAYERS)
             for row, share in layers():
+                if left and share > left[0]:
+                    left.pop(0)
+                    engine()
                 more["rows"].append(row)
                 progress(
                     f"layers of {row['model']}, {row['phase']} of {row['rows']} rows", done + share * SHARES["layers"]
                 )
         done += SHARES["layers"]
         engine()
-        tables |= {"runs": runs}
-        campaign.table(tables, "prefill", in_process.measure_prefill)
+        tables.update(costs)
     progress("profiled", done)
     command = [sys.executable, "-m", "gpu.calibration.measure_profiled", str(folder)]
     if subprocess.run(command, check=False).returncode:  # noqa: S603  # our own module

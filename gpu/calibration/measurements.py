@@ -63,6 +63,8 @@ def load(folder: Path) -> Measurements:
             problems.append(Problem(str(path), "", "no such file, expected what the calibration writes"))
             continue
         found[name] = json.loads(path.read_text())
+        if isinstance(once := found[name].get("prefill"), dict):  # an older campaign took it once
+            found[name]["prefill"] = once if "error" in once else [once]
         problems += [
             Problem(str(path), part, f"could not be measured: {table['error']}")
             for part, table in found[name].items()

@@ -42,19 +42,25 @@ def profiled_spans(
     arguments: Sequence[str],
     clean_ns: Mapping[str, float],
     on: On = "cuda",
+    limit_s: float | None = None,
 ) -> dict[str, Profiled]:
     """Run modes of a scenario in a process that profiles, each after a warm-up.
 
     ``arguments`` are what named the scenario on the command line: the reference, then ``--set``, ``--model`` and
     ``--seed``. ``clean_ns`` is each mode's step time (a program's total), measured where nothing ever profiled. Raises
-    ``ScenarioError`` with the last line that the process wrote when it fails.
+    ``ScenarioError`` with the last line that the process wrote when it fails, or when it takes longer than ``limit_s``.
     """
     with TemporaryDirectory(prefix="overlapsim-") as name:
         folder = Path(name)
         words = [*arguments, "--on", on, "--into", str(folder), *(w for mode in clean_ns for w in ("--mode", mode))]
-        done = subprocess.run(  # noqa: S603  our own module
-            [sys.executable, "-m", "gpu.profiling", *words], check=False, capture_output=True, text=True
-        )
+        command = [sys.executable, "-m", "gpu.profiling", *words]
+        try:
+            done = subprocess.run(  # noqa: S603  our own module
+                command, check=False, capture_output=True, text=True, timeout=limit_s
+            )
+        except subprocess.TimeoutExpired:
+            message = f"the process that profiles was ended after {limit_s:.0f} s"
+            raise ScenarioError([Problem(loaded.source, "", message)]) from None
         if done.returncode:
             said = (done.stderr.strip().splitlines() or ["it said nothing"])[-1]
             message = f"the process that profiles ended with exit status {done.returncode}: {said}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from gpu.validation.backend import Backend
 from gpu.validation.runner import Outcome
+from scenarios.errors import ScenarioError
 from scenarios.suite import Suite
 from sim.studies.validation.parting import first_parting
 from sim.studies.validation.predict import predict
@@ -13,22 +15,45 @@ from sim.studies.validation.results_file import Case, ResultsFile
 from sim.timeline.spans import Timeline
 
 Pair = tuple[Timeline, Timeline]
+LIMIT_S = 120.0
+"""How long all processes that profile may take together: the times that matter are measured by then."""
 
 
-def pairs_of(suite: Suite, outcome: Outcome, cases: Iterable[Case], backend: Backend, seed: int = 0) -> dict[str, Pair]:
-    """The predicted and the measured timeline of each of these cases that has one, by name."""
+def pairs_of(
+    suite: Suite,
+    outcome: Outcome,
+    cases: Iterable[Case],
+    backend: Backend,
+    seed: int = 0,
+    tell: Callable[[str], None] = lambda _: None,
+    clock: Callable[[], float] = time.monotonic,
+) -> dict[str, Pair]:
+    """The predicted and the measured timeline of each of these cases that has one, by name.
+
+    ``tell`` hears what is profiled and what could not be: a case without a timeline costs no result.
+    """
     configurations = {(one.scenario, one.set): one for one in suite.configurations}
-    pairs: dict[str, Pair] = {}
+    by_configuration: dict[tuple[str, tuple[str, ...]], list[Case]] = {}
     for case in cases:
-        configuration = configurations.get(case.configuration)
-        measured = outcome.timelines.get((*case.configuration, case.mode))
-        if configuration is None:
-            continue
+        if case.configuration in configurations:
+            by_configuration.setdefault(case.configuration, []).append(case)
+    until = clock() + LIMIT_S
+    pairs: dict[str, Pair] = {}
+    for key, members in by_configuration.items():
+        configuration = configurations[key]
+        measured = {mode: found for (*of, mode), found in outcome.timelines.items() if tuple(of) == key}
         if backend.spans is not None:
-            measured = backend.spans(configuration, case, seed)
-        if measured is not None:
-            numbers = case.in_process if case.predicted_in_process_ns is not None else None
-            pairs[case.name] = predict(configuration.loaded, case.mode, seed, numbers).timeline, measured
+            tell(f"{configuration.name}: once more in a process that profiles, to name where it parts")
+            try:
+                measured = dict(backend.spans(configuration, members, seed, max(0.0, until - clock())))
+            except ScenarioError as error:
+                tell(f"{configuration.name}: where it parts is not known: {error}")
+                continue
+        for case in members:
+            if case.mode in measured:
+                numbers = case.in_process if case.predicted_in_process_ns is not None else None
+                predicted = predict(configuration.loaded, case.mode, seed, numbers).timeline
+                pairs[case.name] = predicted, measured[case.mode]
     return pairs
 
 

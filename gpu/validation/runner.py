@@ -6,7 +6,7 @@ Nothing here profiles: what has been profiled once is slower for good.
 from __future__ import annotations
 
 import gc
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,6 +21,7 @@ from scenarios.scenario import Serving
 from scenarios.suite import Configuration, Suite
 from sim.studies.validation.cases import case_of, is_finished
 from sim.studies.validation.clients import client_metrics
+from sim.studies.validation.drift import host_ranges
 from sim.studies.validation.predict import host_parts_of, value_of
 from sim.studies.validation.results_file import Captures, ResultsFile, write_results
 from sim.timeline.spans import Timeline
@@ -126,7 +127,7 @@ def measure_suite(
             for mode, ns in measured.values.items()
         ]
         cases = (*(c for c in results.cases if c.configuration != new[0].configuration), *new)
-        drift = host_drift(case.in_process for case in cases)
+        drift = host_ranges(case.in_process for case in cases)
         captures = (
             *(c for c in results.captures if c.configuration != configuration.name),
             *([measured.captures] if measured.captures else []),
@@ -161,16 +162,3 @@ def median_numbers(repeats: list[HostNumbers]) -> HostNumbers:
     """The median of each number over the repeats."""
     names = dict.fromkeys(name for numbers in repeats for name in numbers)
     return {name: round(float(np.median([numbers[name] for numbers in repeats if name in numbers]))) for name in names}
-
-
-def host_drift(numbers: Iterable[HostNumbers]) -> dict[str, float]:
-    """By number, the largest over the smallest of all configurations: how far the host drifted meanwhile.
-
-    Shares of rows, tokens and prompts are left out: slopes of a few nanoseconds, which may well be 0 in one of them.
-    """
-    found: dict[str, list[int]] = {}
-    for one in numbers:
-        for name, ns in one.items():
-            if "_per_" not in name:
-                found.setdefault(name, []).append(ns)
-    return {name: round(max(values) / max(1, min(values)), 3) for name, values in found.items()}

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from sim.verbs import DONE, NO
 from sim.verbs.parsing import Verbs, add_verb, file_problems, reader_may_leave
+from sim.verbs.status import log
 
 EXAMPLES = """\
 examples:
@@ -50,9 +51,16 @@ def calibrate(arguments: argparse.Namespace) -> int:
 
     raw = out.with_name(f"{out.stem}-measured")
     columns = TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn()
-    with Progress(*columns, console=Console(stderr=True)) as bar:
+    console, say = Console(stderr=True), log()
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task("measuring", total=1.0)
-        failed = measure(raw, lambda what, done: bar.update(task, description=f"measuring {what}", completed=done))
+
+        def progress(what: str, done: float) -> None:
+            bar.update(task, description=f"measuring {what}", completed=done)
+            if not console.is_terminal:
+                say(f"{done:.0%} done: {what}")
+
+        failed = measure(raw, progress)
     if failed:
         print(f"overlapsim: could not be measured: {', '.join(failed)}; {raw} holds the rest", file=sys.stderr)
         return NO

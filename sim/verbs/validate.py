@@ -180,9 +180,13 @@ def _measure(arguments: argparse.Namespace, suite: Suite) -> tuple[ResultsFile, 
             done=done,
             progress=progress,
         )
+
+    def tell(what: str) -> None:
+        print(f"overlapsim: {what}", file=sys.stderr, flush=True)
+
     summary = Summary.of(suite.title, outcome.results)
     shown = [*summary.worst, typical_case(outcome.results.cases, summary.predictor)]
-    pairs = pairs_of(suite, outcome, shown, backend, arguments.seed)
+    pairs = pairs_of(suite, outcome, shown, backend, arguments.seed, tell)
     results = with_partings(outcome.results, pairs)
     if path is not None:
         write_results(path, results)

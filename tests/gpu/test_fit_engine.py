@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from gpu.calibration import fit_engine
 from gpu.calibration.fit_constants import fit_constants
 from gpu.calibration.measurements import Measurements, load
+from gpu.calibration.pace import pace, sentence
 from gpu.calibration.regression import non_negative
 from scenarios.loader import load_scenario
 from scenarios.units import parse_duration
@@ -27,7 +29,7 @@ def measured() -> Measurements:
 
 def with_prefill(m: Measurements, **numbers: int) -> dict[str, Any]:
     runs = [run | {"prepare_per_row": 45} for run in m.engine["runs"]]
-    engine = m.engine | {"prefill": m.engine["prefill"] | numbers, "runs": runs}
+    engine = m.engine | {"prefill": [m.engine["prefill"][0] | numbers], "runs": runs}
     return fit_engine.lean(replace(m, engine=engine), fit_constants(m))["host"]
 
 
@@ -91,4 +93,39 @@ def test_the_first_launch_of_a_step_is_told_from_later_ones() -> None:
     watch.times |= {"argmax": [9, 9], "gemm": [30, 10, 12, 28, 11, 11], "embedding": [20, 22]}
     assert (watch.later("gemm"), watch.beyond_later("gemm")) == ([10, 12, 11, 11], 17)  # without the slowest of each
     assert (watch.later("embedding"), watch.beyond_later("embedding")) == ([20, 22], 0)
-    assert watch.a_step(["gemm", "embedding"]) == 3 * 14 + 20
+
+
+def test_what_a_step_takes_besides_its_launches_is_told_whatever_a_neighbour_does_to_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pytest.importorskip("torch")
+    from gpu.calibration import in_process
+
+    now, slow = [0], [1]
+
+    def clock() -> int:
+        now[0] += 30  # reading it takes that long
+        return now[0]
+
+    def work(ns: int) -> None:
+        now[0] += ns * slow[0]
+
+    monkeypatch.setattr(in_process, "clock", clock)
+    watch = in_process.Stopwatch()
+    launches = [watch.wrap("gemm", partial(work, 9_000)), watch.wrap("norm", partial(work, 4_000))]
+    spans = []
+    for slow[0] in (1, 1, 4, 1, 2):
+        start = now[0]
+        now[0] += 25_000  # the step's inputs
+        for launch in launches:
+            launch()
+        spans.append((start, now[0]))
+    assert watch.besides(spans) == [25_000] * 5
+    assert watch.times["gemm"] == [9_000, 9_000, 36_000, 9_000, 18_000]
+
+
+def test_a_neighbour_shows_in_the_hosts_pace() -> None:
+    ticks = iter(range(10**6))
+    found = pace(0.0, lambda: 1_000 * next(ticks))
+    assert found == {name: {"p10": 1.0, "p50": 1.0, "p90": 1.0} for name in ("arithmetic", "memory")}
+    assert sentence(found) == "host's pace, p10/p50/p90: arithmetic 1/1/1 us, memory 1/1/1 us"

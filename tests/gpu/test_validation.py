@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 from fake_backend import FakeHardware
 
 from gpu.validation.partings import pairs_of, with_partings
-from gpu.validation.runner import host_drift, measure, measure_suite, median_numbers
+from gpu.validation.runner import measure, measure_suite, median_numbers
+from scenarios.errors import Problem, ScenarioError
 from scenarios.suite import Suite, load_suite
 from sim.studies.noise import noise
 from sim.studies.validation.predictors import SHIPPED
@@ -65,9 +67,9 @@ def test_a_case_holds_every_repeat_and_its_noise(suite: Suite) -> None:
 
 def test_host_numbers_are_medians_over_the_repeats_and_drift_over_the_configurations(suite: Suite) -> None:
     assert median_numbers([{"a": 1, "b": 4}, {"a": 9}, {"a": 2}]) == {"a": 2, "b": 4}
-    slopes = {"a_per_row": 90}
-    assert host_drift([{"a": 100, "b": 5}, {"a": 150, "b": 5} | slopes, {}]) == {"a": 1.5, "b": 1.0}
-    assert run(suite, FakeHardware()).results.provenance == {"gpu": "fake", "host_drift": {}}
+    slopes = {"b_per_row": 90}
+    found = run(suite, FakeHardware(host_numbers=[{"a": 100, "b": 5} | slopes])).results
+    assert found.provenance == {"gpu": "fake", "host_drift": {"a": (100, 100), "b": (5, 5)}}
 
 
 def test_what_prompts_cost_the_host_is_measured_where_prompts_are_computed(suite: Suite) -> None:
@@ -122,16 +124,32 @@ def test_a_profiled_run_goes_before_the_timed_one(suite: Suite) -> None:
     backend = FakeHardware().backend()
     asked = []
 
-    def spans(configuration: Any, case: Any, seed: int) -> Any:
-        asked.append(case.name)
-        return FakeHardware((2.0,)).open(configuration.loaded, "emulated", seed).run(case.mode)
+    def spans(configuration: Any, cases: Any, seed: int, limit_s: float) -> Any:
+        asked.append(([case.name for case in cases], limit_s))
+        session = FakeHardware((2.0,)).open(configuration.loaded, "emulated", seed)
+        return {case.mode: session.run(case.mode) for case in cases}
 
-    backend = type(backend)(backend.on, backend.open_session, backend.measure_host, spans)
-    cases = outcome.results.cases[:1]
-    pairs = pairs_of(suite, outcome, cases, backend)
+    backend = replace(backend, spans=spans)
+    cases = [outcome.results.cases[number] for number in (1, 2, 0)]
+    pairs = pairs_of(suite, outcome, cases, backend, clock=iter((0.0, 1.0, 50.0)).__next__)
     results = with_partings(outcome.results, pairs)
-    assert asked == [cases[0].name]
+    assert asked == [([cases[0].name, cases[2].name], 119.0), ([cases[1].name], 70.0)]  # a process a configuration
     assert results.cases[0].parting == "timer (kernels) takes 10,000.0 us too long: model.step"
+
+
+def test_a_case_that_cannot_be_profiled_costs_no_result(suite: Suite) -> None:
+    outcome = run(suite, FakeHardware((1.2,)))
+
+    def spans(configuration: Any, cases: Any, seed: int, limit_s: float) -> Any:
+        del cases, seed
+        assert limit_s == 0.0  # all of the time is spent
+        raise ScenarioError([Problem(configuration.scenario, "", "was ended after 0 s")])
+
+    told: list[str] = []
+    backend = replace(FakeHardware().backend(), spans=spans)
+    clock = iter((0.0, 500.0)).__next__
+    assert pairs_of(suite, outcome, outcome.results.cases[:2], backend, tell=told.append, clock=clock) == {}
+    assert told[-1].endswith("where it parts is not known: sleep-overlap: was ended after 0 s")
 
 
 def test_a_program_is_measured_by_its_total() -> None:

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from sim.studies.table import time
 from sim.studies.validation.clients import client_errors
+from sim.studies.validation.drift import drift_sentence, host_ranges
 from sim.studies.validation.predictors import IN_PROCESS, SHIPPED, Predictor
 from sim.studies.validation.results_file import Case
 from sim.studies.validation.scores import VERDICTS, Comparison, Score, error_of
@@ -69,10 +70,8 @@ def sentences(summary: Summary) -> Iterator[str]:
         f"{len(summary.results.cases)} cases, {verdicts.of} comparisons, of which {verdicts.no_gain} measure as no "
         f"difference or hurts; {verdicts.clear} exceed their noise"
     )
-    drift = summary.results.provenance.get("host_drift")
-    if isinstance(drift, dict) and drift:
-        name, factor = max(drift.items(), key=lambda item: item[1])
-        yield f"host costs drifted by up to {factor:.2f} times between configurations ({name})"
+    if ranges := host_ranges(case.in_process for case in summary.results.cases):
+        yield drift_sentence(ranges)
     yield from _client_scores(summary)
     for case in summary.worst:
         error = error_of(case, summary.predictor)

@@ -42,6 +42,8 @@ def test_a_process_that_fails_is_one_line_that_says_why() -> None:
         profiled_spans(loaded, ["no-such-scenario"], {"serial-eager": 1.0}, "cpu")
     with pytest.raises(ScenarioError, match=r"ended with exit status 1: ValueError: no mode 'no-such-mode'"):
         profiled(SETS, {"no-such-mode": 1.0}, "cpu")
+    with pytest.raises(ScenarioError, match=r"the process that profiles was ended after 0 s"):
+        profiled_spans(loaded, ["decode-llama-3.1-8b"], {"serial-eager": 1.0}, "cpu", limit_s=0.01)
 
 
 def test_what_is_handed_over_reads_back_as_it_was(tmp_path: Path) -> None:
