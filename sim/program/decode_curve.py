@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -35,11 +34,22 @@ class Roofline:
         return self.floor + np.maximum(arithmetic, traffic)
 
 
+class QueryWork(NamedTuple):
+    """What one query a row computes and moves: operations and bytes a token that is attended to, and bytes a row."""
+
+    flops: int
+    nbytes: int
+    row_bytes: int
+
+    def __call__(self, rows: Any, context: Any) -> tuple[Any, Any]:
+        """Operations and bytes of so many rows over so many tokens in all."""
+        return self.flops * context, self.nbytes * context + self.row_bytes * rows
+
+
 class DecodeCurve:
     """Attention of ``rows`` queries, one a row, whose contexts add up to so many tokens.
 
-    Inside of what ``grid`` holds that decides; outside of it the roofline goes on from its edge. ``work`` of rows and
-    context is operations and bytes.
+    Inside of what ``grid`` holds that decides; outside of it the roofline goes on from its edge.
     """
 
     def __init__(
@@ -47,7 +57,7 @@ class DecodeCurve:
         rows: int,
         grid: Grid | None,
         roofline: Roofline,
-        work: Callable[[Any, Any], tuple[Any, Any]],
+        work: QueryWork,
         scale: float,
     ) -> None:
         self._rows = rows
@@ -60,6 +70,9 @@ class DecodeCurve:
         self._piece: Straight | None = None
         self._part, self._whole = (0, 1) if self._line is None else self._line.share
         self._other = None if self._line is None or self._line.batch == rows else self._line.batch
+        # whether the roofline's arithmetic is hidden behind its traffic at any size, by more than rounding can change
+        arithmetic, traffic = (roofline.ns(*each) - roofline.floor for each in ((work.flops, 0), (0, work.nbytes)))
+        self._traffic = roofline.bandwidth if arithmetic < 0.999 * traffic else None
 
     def ns(self, context: int) -> int:
         """Nanoseconds over so many tokens."""
@@ -75,9 +88,16 @@ class DecodeCurve:
         if self._part:
             found += (y1 + rises * (mean - x1) / runs - found) * self._part / self._whole
         if self._other is not None:
-            edge = self._roofline.ns(*self._work(self._other, round(self._other * mean)))
-            found = self._roofline.ns(*self._work(self._rows, context)) * (found / edge)
-        return max(1, round(found * self._scale))
+            found = self._bound(self._rows, context) * (found / self._bound(self._other, round(self._other * mean)))
+        ns = round(found * self._scale)
+        return ns if ns > 1 else 1  # noqa: FURB136  asked of every step: a call would take a tenth of it
+
+    def _bound(self, rows: int, context: int) -> float:
+        """The roofline of so many rows."""
+        if self._traffic is None:
+            return self._roofline.ns(*self._work(rows, context))
+        _, nbytes, row_bytes = self._work
+        return self._roofline.floor + (nbytes * context + row_bytes * rows) * 1e9 / self._traffic
 
     def _at(self, context: int) -> float:
         grid, line = self._grid, self._line
@@ -121,7 +141,8 @@ class PaddedCurve:
 
     def ns(self, context: int) -> int:
         """Nanoseconds over so many tokens of rows that are none of the padding."""
-        return max(self.bucket.ns(context + self.padding), self.alone.ns(context))
+        spread, alone = self.bucket.ns(context + self.padding), self.alone.ns(context)
+        return spread if spread > alone else alone  # noqa: FURB136  likewise
 
     def many(self, contexts: Times) -> Times:
         """``ns`` over many contexts at once."""

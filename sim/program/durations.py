@@ -7,7 +7,7 @@ from collections.abc import Callable, Hashable
 import numpy as np
 
 from scenarios.profile import Profile
-from sim.program.decode_curve import DecodeCurve, Roofline, Times
+from sim.program.decode_curve import DecodeCurve, QueryWork, Roofline, Times
 from sim.program.grid import Points, by_last, grids, interpolate, interpolate_many
 from sim.program.ops import Copy, Direction, Kernel
 from sim.program.products import Products
@@ -105,21 +105,16 @@ class Durations:
             "prefill_attention", PREFILL, max(1, round(ns * self._scale)), self._kinds[PREFILL].sm, flops, nbytes
         )
 
-    def decode_attention(
-        self, shape: tuple[int, int, int], rows: int, context: int, work: Callable[[int, int], tuple[int, int]]
-    ) -> Kernel:
+    def decode_attention(self, shape: tuple[int, int, int], rows: int, context: int, work: QueryWork) -> Kernel:
         """One query a row over ``context`` tokens in all, over parts of every row's context.
 
-        ``shape`` is query heads, KV heads and head size. ``work`` of rows and context is operations and bytes; it is
-        asked again for the edge of what was measured.
+        ``shape`` is query heads, KV heads and head size.
         """
         flops, nbytes = work(rows, context)
         ns = self.decode_curve(shape, rows, work).ns(context)
         return Kernel("decode_attention", "attention", ns, self._kinds[DECODE].sm, flops, nbytes)
 
-    def decode_curve(
-        self, shape: tuple[int, int, int], rows: int, work: Callable[[int, int], tuple[int, int]]
-    ) -> DecodeCurve:
+    def decode_curve(self, shape: tuple[int, int, int], rows: int, work: QueryWork) -> DecodeCurve:
         """What ``decode_attention`` takes, as a function of the context."""
         key = shape, rows, work
         curve = self._curves.get(key)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from scenarios.model import ModelShape
-from sim.program.decode_curve import DecodeCurve, PaddedCurve
+from sim.program.decode_curve import DecodeCurve, PaddedCurve, QueryWork
 from sim.program.durations import Durations
 from sim.program.ops import Collective, Kernel
 from sim.program.prompts import Chunk
@@ -77,10 +77,9 @@ class Transformer:
         self.durations = durations
         self.grain = grain
         self.tile = tile
-        # of decode attention: of each token that is attended to, and what a row's query and result move
-        self._decode_flops = 4 * shape.q_size
-        self._decode_bytes = 2 * shape.kv_size * shape.dtype_bytes
-        self._query_bytes = 2 * shape.q_size * shape.dtype_bytes
+        self._decode_work = QueryWork(
+            4 * shape.q_size, 2 * shape.kv_size * shape.dtype_bytes, 2 * shape.q_size * shape.dtype_bytes
+        )
         self._fixed: dict[tuple[int, int, bool], tuple[tuple[Kernel, ...], ...]] = {}
 
     def forward(self, work: Work) -> Pass:
@@ -193,10 +192,6 @@ class Transformer:
         shape = self.shape
         moved = 2 * tokens * shape.q_size + 2 * (start + tokens) * shape.kv_size
         return 2 * tokens * (tokens + 2 * start) * shape.q_size, moved * shape.dtype_bytes
-
-    def _decode_work(self, rows: int, context: int) -> tuple[int, int]:
-        """Operations and bytes of one query a row over this many tokens in all."""
-        return self._decode_flops * context, self._decode_bytes * context + self._query_bytes * rows
 
     def _rope(self, tokens: int) -> Kernel:
         width = self.shape.q_size + self.shape.kv_size

@@ -54,6 +54,8 @@ class Decoding:
         oldest = self.in_flight[0].counter if self.in_flight else self._counter + 1
         quiet = (self._ends.first or 0) - self._counter - (not self.in_flight)
         quiet = max(0, quiet if stop is None else min(quiet, stop - oldest))
+        if not self.grow:
+            return quiet
         return bisect_right(self.kv_blocks(quiet), self.kv.num_blocks, lo=len(self.in_flight)) - len(self.in_flight)
 
     def kv_blocks(self, steps: int) -> list[int]:
@@ -83,7 +85,7 @@ class Decoding:
             batch.joined = batch.admitted = ()
             batch.kv_blocks = blocks
         if self.in_flight:
-            self.in_flight[-1].finishing = tuple(self._ending())
+            self.in_flight[-1].finishing = self._ending()
 
     def _decoding_batch(self) -> Batch:
         """One more token of everybody who runs."""
@@ -91,13 +93,17 @@ class Decoding:
         if self._members is None:
             self._members = tuple(self._decoding.values())
         members, context = self._members, self._context
-        self._extend()
+        if self.grow:
+            self._extend()
         # a row can stop between its prefill and its first decode batch
         joined = tuple([row.request for row in self._joined if not row.finished]) if self._joined else ()
         self._joined = []
-        self._context += len(members)
-        rows, finishing = len(members), tuple(self._ending())
-        return Batch(self._index, Phase.DECODE, rows, rows, context, members, joined, finishing, counter=self._counter)
+        rows = len(members)
+        self._context += rows
+        batch = Batch(self._index, Phase.DECODE, rows, rows, context, members, joined)
+        batch.counter = self._counter
+        batch.finishing = self._ending()
+        return batch
 
     def _join(self, row: Row) -> None:
         """Add a row to the decode batch from the next one on."""
@@ -121,13 +127,16 @@ class Decoding:
             self._members = None
             self._context -= row.prompt + 1 + self._counter - row.joined
 
-    def _ending(self) -> list[Request]:
+    def _ending(self) -> tuple[Request, ...]:
         """Those whose last token by length the newest decode batch computes; they leave if that is foreseen."""
-        ending = [row for row in self._ends.pop(self._counter) if not row.finished]
+        due = self._ends.pop(self._counter)
+        if not due:
+            return ()
+        ending = [row for row in due if not row.finished]
         if self.foresee_length:
             for row in ending:
                 self._leave(row)
-        return [row.request for row in ending]
+        return tuple([row.request for row in ending])
 
     def _extend(self) -> None:
         """Hand blocks to the rows that have filled theirs."""

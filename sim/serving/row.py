@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from heapq import heappop, heappush
 
@@ -46,13 +47,13 @@ class Calendar:
         else:
             rows.append(row)
 
-    def at(self, number: int) -> list[Row]:
+    def at(self, number: int) -> Sequence[Row]:
         """Whom something is due for in this batch."""
-        return self._rows.get(number, [])
+        return self._rows.get(number, ())
 
-    def pop(self, number: int) -> list[Row]:
+    def pop(self, number: int) -> Sequence[Row]:
         """The same; they are forgotten."""
-        return self._rows.pop(number, [])
+        return self._rows.pop(number, ())
 
     @property
     def first(self) -> int | None:

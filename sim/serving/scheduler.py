@@ -127,6 +127,8 @@ class Scheduler(Decoding):
         Without ``admit`` prompts go on waiting: the rows that run decode once more. Raises ``PolicyError`` for a plan
         that breaks its budget or leaves everybody waiting for nothing.
         """
+        if self._running and not (self.waiting or self._partial or self.grow):
+            return self._closed(self._decoding_batch())
         plan = DECODE
         if admit:
             self._admit_computed()
@@ -161,15 +163,19 @@ class Scheduler(Decoding):
             row = self._rows[request.id]
             if not row.finished:
                 finished.append(self._finish(row, batch, Reason.LENGTH))
-        first, partial = (batch.first, batch.partial) if batch.prompts else ((), 0)
+        first: tuple[Request, ...] = ()
+        partial, late = 0, len(batch.late)
+        if batch.prompts:
+            first, partial = batch.first, batch.partial
         if batch.joined:
             first += tuple([r for r in batch.joined if not self._rows[r.id].before and r.id not in batch.late])
-        freed = tuple([row.request.id for row in self._freed_with.pop(batch.index, ())])
-        for number in freed:
-            self.kv.free(number)
-            del self._rows[number]
-        tokens = batch.rows - partial - len(batch.late)
-        return Outputs(batch, tokens, first, tuple(finished), len(batch.late), freed)
+        freed: tuple[int, ...] = ()
+        if self._freed_with and (rows := self._freed_with.pop(batch.index, None)):
+            freed = tuple([row.request.id for row in rows])
+            for number in freed:
+                self.kv.free(number)
+                del self._rows[number]
+        return Outputs(batch, batch.rows - partial - late, first, tuple(finished), late, freed)
 
     def cancel(self, number: int) -> bool:
         """A client has gone: its request ends now, with the tokens that it has; one that has ended is left alone.
@@ -240,21 +246,27 @@ class Scheduler(Decoding):
         return Budget(self.token_budget, rows, free, self.kv.block_tokens, self.chunked)
 
     def _build(self, plan: Plan, *, decode: bool) -> Batch:
+        if not plan.prompts:
+            return self._closed(self._decoding_batch())
         # first of all, since whatever takes blocks may take those of prompts that nobody uses
         fresh = [(r, self.kv.hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in self._rows]
         batch = self._decoding_batch() if decode else Batch(self._index, Phase.PREFILL, 0, 0, 0, ())
         for request, cached in fresh:
             self._admit(request).done = cached
-        batch.admitted, batch.preempted = tuple(self._admitted), tuple(self._preempted)
-        if plan.prompts:
-            finishing = list(batch.finishing)
-            batch.add([self._chunk(request, count, finishing) for request, count in plan.prompts])
-            batch.finishing = tuple(finishing)
-            batch.cached = sum([cached for _, cached in fresh])
-            for chunk in batch.prompts:
-                self.kv.computed(chunk.request, chunk.stop)
+            batch.cached += cached
+        finishing = list(batch.finishing)
+        batch.add([self._chunk(request, count, finishing) for request, count in plan.prompts])
+        batch.finishing = tuple(finishing)
+        for chunk in batch.prompts:
+            self.kv.computed(chunk.request, chunk.stop)
+        return self._closed(batch)
+
+    def _closed(self, batch: Batch) -> Batch:
+        """A batch that has all its rows is the newest in flight."""
+        if self._admitted or self._preempted:
+            batch.admitted, batch.preempted = tuple(self._admitted), tuple(self._preempted)
+            self._admitted, self._preempted = [], []
         batch.kv_blocks = self.kv.num_blocks - self.kv.num_free
-        self._admitted, self._preempted = [], []
         self._index += 1
         self.in_flight.append(batch)
         return batch
@@ -288,7 +300,7 @@ class Scheduler(Decoding):
         row.finished = True
         self._leave(row)
         for later in self.in_flight:
-            chunks = [chunk for chunk in later.prompts if chunk.request is row.request]
+            chunks = [chunk for chunk in later.prompts if chunk.request is row.request] if later.prompts else ()
             if row.joined < later.counter <= row.left or any(chunk.output for chunk in chunks):
                 later.late += (row.request.id,)
             elif not chunks:

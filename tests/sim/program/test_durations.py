@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from scenarios.loader import load_profile
 from scenarios.profile import KernelCost, KernelTable, Profile
+from sim.program.decode_curve import QueryWork
 from sim.program.durations import Durations
 from sim.program.grid import interpolate, interpolate_many
 
@@ -147,7 +148,7 @@ def attention(
     tables = tuple(KernelTable.model_construct(shape=shape, points=points) for shape, points in ATTENTION)
     cost = ROOFLINE.model_copy(update={"table": tables, "flops": None})
     measured = H200.model_copy(update={"kernels": {**H200.kernels, "attention_decode": cost}})
-    return (durations or Durations(measured)).decode_attention(shape, rows, context, lambda r, c: (c, 100 * (r + c))).ns
+    return (durations or Durations(measured)).decode_attention(shape, rows, context, QueryWork(1, 100, 100)).ns
 
 
 def test_decode_attention_is_priced_by_batch_and_mean_context() -> None:
@@ -173,8 +174,10 @@ def test_decode_attention_of_an_unmeasured_shape_takes_the_roofline() -> None:
 
 
 def test_decode_attention_keeps_its_work() -> None:
-    kernel = Durations(H200).decode_attention((32, 8, 128), 16, 16 * 1024, lambda rows, context: (rows, context))
-    assert (kernel.name, kernel.call, kernel.flops, kernel.bytes) == ("decode_attention", "attention", 16, 16 * 1024)
+    kernel = Durations(H200).decode_attention((32, 8, 128), 16, 16 * 1024, QueryWork(3, 5, 7))
+    assert (kernel.name, kernel.call, kernel.flops, kernel.bytes) == (
+        "decode_attention", "attention", 3 * 16 * 1024, 5 * 16 * 1024 + 7 * 16,
+    )  # fmt: skip
 
 
 @given(
@@ -187,10 +190,7 @@ def test_many_contexts_take_what_each_takes(
     heads: tuple[int, int, int], rows: int, contexts: list[int], scale: float
 ) -> None:
     durations = Durations(H200, scale)
-
-    def work(rows: int, context: int) -> tuple[int, int]:
-        return 4 * context * heads[0] * heads[2], 4 * (context * heads[1] + rows * heads[0]) * heads[2]
-
+    work = QueryWork(4 * heads[0] * heads[2], 4 * heads[1] * heads[2], 4 * heads[0] * heads[2])
     each = [durations.decode_attention(heads, rows, context, work).ns for context in contexts]
     assert durations.decode_curve(heads, rows, work).many(np.array(contexts)).tolist() == each
 
