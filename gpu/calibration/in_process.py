@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from statistics import fmean, median
@@ -25,6 +25,7 @@ from gpu.engine.build import TorchRun
 from gpu.model.ops import Call
 from scenarios.loader import load_scenario
 from scenarios.model import ModelShape
+from sim.studies.host_numbers import ALIKE
 from sim.studies.serving import ServingRun
 from sim.timeline.metrics import steady
 from sim.timeline.spans import FIELDS, Timeline
@@ -38,11 +39,13 @@ BEGINS = ("stream", "memcpy")
 """Kinds of launch that a step may begin with, on a GPU and on a CPU."""
 OF_PROMPTS = ("schedule", "prepare")
 """Work that grows with prompts and their tokens."""
-CLIENTS, TURNS = 48, 3
-LENGTHS = ((64, 200), (300, 900), (1500, 3900))
+CLIENTS, WAVES, TURNS = 48, 4, 3
+LENGTHS = (132, 600, 2700)
 """Lengths of prompts of as many runs: the shorter they are, the more of them share a step."""
-APART, PROMPTS_APART = "400/s", 32
-"""How fast so many prompts come in a run in which most are alone in their step, between steps that decode."""
+APART, PROMPTS_APART, ALONE = "400/s", 48, 1000
+"""How fast so many prompts of this length come in a run in which most are alone in their step, between decode steps."""
+BOUND = 2
+"""How often a run has launched a size before its launches are bound to the buffers of both turns."""
 ROWS = (2, 240)
 """Batches between which the scheduler's costs a row are taken."""
 LAYERS, STEPS, CONTEXT, DEVICE_US = 16, 16, 1024, 3000
@@ -67,7 +70,7 @@ class Stopwatch:
 
     def __init__(self, *, device_us: float = 0.0) -> None:
         self.times: dict[str, list[int]] = defaultdict(list)
-        self.launches: list[tuple[int, int]] = []
+        self.launches: list[tuple[int, int, str]] = []
         self._own = min(_stamped(int) for _ in range(200))
         self._busy: Call | None = None
         self._watching = min(self._watched() for _ in range(5))
@@ -88,7 +91,7 @@ class Stopwatch:
             call()
             took = clock() - start - own
             times.append(took)
-            launches.append((start, took))
+            launches.append((start, took, kind))
 
         return timed
 
@@ -110,14 +113,23 @@ class Stopwatch:
         Both are of the same step: a host that a neighbour slows down does not pass for work between the launches, as
         it would in the difference of two runs.
         """
-        starts = np.array([start for start, _ in self.launches])
-        sums = np.concatenate(([0], np.cumsum([took for _, took in self.launches])))
+        starts = np.array([start for start, _, _ in self.launches])
+        sums = np.concatenate(([0], np.cumsum([took for _, took, _ in self.launches])))
         found = []
         for start, end in spans:
             first, last = np.searchsorted(starts, (start, end)).tolist()
             taken = int(sums[last] - sums[first]) + (last - first) * self._watching
             found.append(max(0, end - start - taken))
         return found
+
+    def steps(self) -> list[dict[str, list[int]]]:
+        """The launches of every step up to its sampling, by kind, each in order."""
+        steps: list[dict[str, list[int]]] = [defaultdict(list)]
+        for _, took, kind in self.launches:
+            steps[-1][kind].append(took)
+            if kind == "argmax":
+                steps.append(defaultdict(list))
+        return steps[:-1]
 
     def later(self, kind: str) -> list[int]:
         """The launches of a kind but for the first in each step; all of one that a step launches once."""
@@ -160,18 +172,23 @@ def _run(rows: int) -> TorchRun:
     return run
 
 
-def measure() -> dict[str, int]:
-    """Nanoseconds by kind of launch (16), and of the scheduler's work, ``..._per_row`` what a row adds.
-
-    ``prepare`` includes filling the step's inputs, ``process`` fetching its tokens and whatever the loop itself takes.
-    """
+def _forward() -> dict[str, int]:
+    """What the launches of a decode step's forward pass take, the first of each kind in a number of their own."""
     watch = Stopwatch()
     _timed(_run(ROWS[0]), "overlap-eager", watch)
     numbers = {kind: typical(watch.later(kind)) for kind in FORWARD}
     watch = Stopwatch(device_us=DEVICE_US)
     _timed(_run(ROWS[0]), "serial-eager", watch)
     beyond = sum(watch.beyond_later(kind) for kind in (*FORWARD, "kv_write", "combine"))
-    numbers[FIRST] = typical(watch.times[FIRST]) + max(0, beyond)
+    return numbers | {FIRST: typical(watch.times[FIRST]) + max(0, beyond)}
+
+
+def measure() -> dict[str, int]:
+    """Nanoseconds by kind of launch (16), and of the scheduler's work, ``..._per_row`` what a row adds.
+
+    ``prepare`` includes filling the step's inputs, ``process`` fetching its tokens and whatever the loop itself takes.
+    """
+    numbers = _forward()
     work = []
     for rows in ROWS:
         watch = Stopwatch(device_us=DEVICE_US)
@@ -189,29 +206,23 @@ def measure() -> dict[str, int]:
 def measure_prefill() -> dict[str, int]:
     """What only prefill steps cost; not part of ``measure``, whose numbers are few.
 
-    By kind what only they launch, in a model of many layers, since a step's first launch of its kind is a cold one; and
-    what prompts make of the scheduler's work: ``..._with_prompts`` in a step that computes any, on top of it
-    ``..._per_prompt`` each and ``..._per_token`` each of its tokens, from steps of one prompt, between steps that
-    decode, to dozens; and what each request takes to receive.
+    By kind what only they launch, in a model of many layers, and with it what they make of the other launches, which
+    are priced as those of decode steps: ``attention_prefill``, once a layer, is a launch of it and what the later
+    launches of a layer take beyond decode's; ``index``, once a step, is a launch of it and what the first launches of
+    all kinds take beyond later ones, less what a decode step's take. Then what prompts make of the scheduler's work:
+    ``..._with_prompts`` in a step that computes any, on top of it ``..._per_prompt`` each and ``..._per_token`` each of
+    its tokens, from steps of one prompt, between steps that decode, to dozens, all of sizes that were launched before:
+    binding the launches of a new size is left out; and what each request takes to receive.
     """
-    watch = Stopwatch()
-    run = _prefilling(None)
-    run.wrap = watch.wrap
-    run.run("overlap-eager")
-    numbers = {kind: typical(watch.times[kind]) for kind in ("attention_prefill", "index")}
+    numbers = _launches(_forward())
     rows: list[tuple[int, int, dict[str, int]]] = []
     received = []
-    for lengths in (None, *LENGTHS):
-        run = _prefilling(lengths)
-        turns = [_of_prompts(run) for _ in range(TURNS)]
-        if lengths is None:  # whoever comes meets whom it may: every run has steps of its own
-            rows += [step for _, steps in turns for step in steps]
-            continue
-        received.append(median(turn[0] for turn in turns))
-        for steps in zip(*(turn[1] for turn in turns), strict=True):
-            prompts, tokens, _ = steps[0]
-            rows.append((prompts, tokens, {name: round(median(s[2][name] for s in steps)) for name in OF_PROMPTS}))
-    numbers["receive_per_request"] = round(median(received))
+    for length in (None, *LENGTHS):
+        turns = [_of_prompts(_prefilling(length)) for _ in range(TURNS)]
+        rows += _medians(step for _, steps in turns for step in steps)
+        if length is not None:
+            received.append(median(took for took, _ in turns))
+    numbers["receive_per_request"] = round(median(received) / CLIENTS)
     for name in OF_PROMPTS:
         columns = np.array([(1, prompts, tokens) for prompts, tokens, _ in rows], float)
         found = non_negative(columns, np.array([work[name] for *_, work in rows], float)).tolist()
@@ -220,10 +231,37 @@ def measure_prefill() -> dict[str, int]:
     return numbers
 
 
-def _of_prompts(run: TorchRun) -> tuple[float, list[tuple[int, int, dict[str, int]]]]:
-    """What a request took to receive, and of each prefill step its prompts, their tokens and the scheduler's work.
+def _launches(decode: dict[str, int]) -> dict[str, int]:
+    """The two kinds that only prefill steps launch, and in them what the others take beyond ``decode``'s numbers."""
+    watch = Stopwatch()
+    _timed(_prefilling(None), "overlap-eager", watch)
+    steps = [step for step in watch.steps() if "attention_prefill" in step]
+    a_layer = {kind: len(times) // LAYERS for kind, times in steps[0].items() if len(times) >= LAYERS}
+    later = {kind: typical([ns for step in steps for ns in step[kind][1:]]) for kind in a_layer}
+    first = {kind: typical([step[kind][0] for step in steps]) for kind in (*a_layer, FIRST, "index")}
+    alike = {kind: decode[ALIKE.get(kind, kind)] for kind in a_layer if kind != "attention_prefill"}
+    beyond = sum(a_layer[kind] * (later[kind] - ns) for kind, ns in alike.items())
+    cold = sum(first[kind] - later[kind] for kind in a_layer) + first[FIRST] - decode[FIRST]
+    return {
+        "attention_prefill": max(0, later["attention_prefill"] + beyond),
+        "index": max(0, first["index"] + cold),
+    }
 
-    Preparing a step goes on until its first launch.
+
+def _medians(steps: Iterable[tuple[int, int, dict[str, int]]]) -> Iterator[tuple[int, int, dict[str, int]]]:
+    """Each of these steps with the medians of all of its size."""
+    sizes = defaultdict(list)
+    for prompts, tokens, work in steps:
+        sizes[prompts, tokens].append(work)
+    for (prompts, tokens), works in sizes.items():
+        usual = {name: round(median(work[name] for work in works)) for name in OF_PROMPTS}
+        yield from [(prompts, tokens, usual)] * len(works)
+
+
+def _of_prompts(run: TorchRun) -> tuple[int, list[tuple[int, int, dict[str, int]]]]:
+    """What all clients' requests took to receive, and of each prefill step its prompts, tokens and the host's work.
+
+    Preparing a step goes on until its first launch. Steps whose launches were bound for them are left out.
     """
     begun: list[int] = []
 
@@ -245,13 +283,15 @@ def _of_prompts(run: TorchRun) -> tuple[float, list[tuple[int, int, dict[str, in
     for step, start in _starts(timeline, "launch").items():
         work["prepare"][step] += int(first[np.searchsorted(first, start)]) - start
     steps = []
+    met: Counter[tuple[int, int]] = Counter()
     for delivery, members in zip(timeline.deliveries, run.inputs.steps, strict=True):
         if delivery.prefill:
-            tokens = sum(request.context for request in members if request is not None)
-            steps.append((len(members), tokens, {name: found[delivery.step] for name, found in work.items()}))
+            size = len(members), sum(request.context for request in members if request is not None)
+            if met[size] >= BOUND:
+                steps.append((*size, {name: found[delivery.step] for name, found in work.items()}))
+            met[size] += 1
     receive = timeline.table[timeline.column("name") == timeline.names.index("receive")][0]
-    took = int(receive[FIELDS.index("end")] - receive[FIELDS.index("start")])
-    return took / len(timeline.served), steps
+    return int(receive[FIELDS.index("end")] - receive[FIELDS.index("start")]), steps
 
 
 def _starts(timeline: Timeline, name: str) -> dict[int, int]:
@@ -272,21 +312,20 @@ def _by_step(timeline: Timeline, name: str) -> Counter[int]:
 
 
 @cache
-def _prefilling(lengths: tuple[int, int] | None) -> TorchRun:
-    """Clients that all ask at the start, so that every run computes the same prompts in the same steps.
+def _prefilling(length: int | None) -> TorchRun:
+    """Clients that all ask at once, again and again, so that every wave computes the same prompts in the same steps.
 
-    Without lengths, prompts of all of them that come one by one, to a model of many layers.
+    Without a length, prompts that come one by one, to a model of many layers.
     """
-    low, high = lengths or (LENGTHS[0][0], LENGTHS[-1][1])
-    sets = [f"workload.context={{kind='uniform',low={low},high={high}}}", f"engine.buckets=[{CLIENTS}]"]
-    if lengths is None:
+    sets = [f"workload.context={length or ALONE}", f"engine.buckets=[{CLIENTS}]"]
+    if length is None:
         sets += [f"workload.rate={APART}", "workload.arrivals=constant", f"workload.requests={PROMPTS_APART}"]
         name, sets = "open-qwen3-0.6b", [*sets, "workload.output_tokens=24"]
     else:
-        sets += [f"workload.clients={CLIENTS}", f"workload.requests={CLIENTS}", "workload.output_tokens=2"]
+        sets += [f"workload.clients={CLIENTS}", f"workload.requests={WAVES * CLIENTS}", "workload.output_tokens=2"]
         name = "limits-few-clients"
     serving = ServingRun.of(load_scenario(name, [*sets, "engine.preset=lean"]))
-    run = TorchRun.of(replace(serving, model=_small(1 if lengths else LAYERS)), _device())
+    run = TorchRun.of(replace(serving, model=_small(1 if length else LAYERS)), _device())
     run.run("overlap-eager")
     return run
 
