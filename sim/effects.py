@@ -61,7 +61,26 @@ class Arrivals(NamedTuple):
 
 
 class Steady(Protocol):
-    """What a server knows of its next iterations."""
+    """What a server knows of its next iterations, and what a loop asks of it in one."""
+
+    @property
+    def idle(self) -> bool:
+        """Nothing waits, runs or is in flight."""
+
+    def add(self, requests: tuple[Request, ...]) -> None:
+        """Queue arrivals."""
+
+    def schedule(self) -> Batch | None:
+        """The next batch, None when nothing can be computed before a result comes back."""
+
+    def prepare(self, batch: Batch) -> None:
+        """Make a batch ready to be launched."""
+
+    def process(self, batch: Batch, result: StepResult) -> Outputs:
+        """Digest a result."""
+
+    def stand_in(self, batch: Batch, newer: Batch) -> None:
+        """An old batch becomes one in flight, for a loop that knows the old one."""
 
     def quiet_steps(self, stop: int | None) -> int:
         """How many of the next iterations would do what the last one did, one token further, if nothing arrives.
@@ -79,8 +98,9 @@ class Steady(Protocol):
 class Receive(NamedTuple):
     """Fetch what has arrived; with ``block``, idle until something arrives or no more will.
 
-    A loop that hands over ``steady`` says that it keeps nothing from one iteration to the next but batches and steps
-    in flight: where nothing changes, a virtual machine may then run several iterations at once.
+    A loop that hands over ``steady`` says that it adds what it receives to it, that it keeps nothing from one iteration
+    to the next but batches and steps in flight, and that what it does depends on their number, and of a batch on its
+    phase and on whether graphs are replayed: a virtual machine may then run iterations like those it has seen itself.
     """
 
     block: bool = False

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Hashable, Sequence
 from functools import partial
 from typing import Any
@@ -31,12 +31,11 @@ from sim.fast.composition import Composition, IrregularError
 from sim.fast.cycle import Cycle, cycle_of
 from sim.fast.iterations import Item, Iterations
 from sim.fast.launch_queue import NEVER
-from sim.fast.listed import OFTEN, Lists, enqueue
-from sim.fast.plan import Plan, Planner
+from sim.fast.launches import BatchLaunches
+from sim.fast.listed import Lists
+from sim.fast.plan import Planner
 from sim.fast.repeats import Repeats
-from sim.fast.segments import Filled
-from sim.fast.straight import Run, written
-from sim.program.frame import Frame
+from sim.fast.rounds import FEW, Rounds
 from sim.program.lowering import Framing, Lowering
 from sim.program.ops import Op, Record, Think
 from sim.serving.batch import Batch, StepResult
@@ -45,8 +44,6 @@ from sim.timeline.spans import Kind
 
 SHORTEST, LONGEST = 6, 256
 """Iterations that are worth composing, and that fit into memory."""
-FEW = 60
-"""Iterations that are run faster one by one than composed, where their spans are not asked for."""
 
 LONGEST_PAUSE = 256
 """Iterations run singly, at most, after compositions in vain: each vain one doubles the pause to the next."""
@@ -63,19 +60,17 @@ class HostThread:
         self._costs = caller.costs
         self._spans = caller.spans
         self._lower = lower
-        self._framing = lower if isinstance(lower, Framing) else None
-        self._phase: Phase | None = None
         self._source = source
-        self._planner = Planner(caller.costs, caller.spans.recorder)
+        planner = Planner(caller.costs, caller.spans.recorder)
         self._queues: dict[str, deque[Any]] = defaultdict(deque)
-        self._num_steps = 0
         self._iterations = Iterations()
-        self._met: Counter[Frame] = Counter()
-        self._runs: dict[Frame, tuple[Plan, Run]] = {}
-        self._frame: Frame | None = None
-        self._plan: Plan = ()
-        self._lists = Lists(caller, self._planner)
+        self._lists = Lists(caller, planner)
+        self._launches = BatchLaunches(caller, lower, planner) if isinstance(lower, Framing) else None
         self._repeats = Repeats(caller)
+        self._rounds: Rounds | None = None
+        if self._launches is not None and caller.jitter is None and not self._spans.kept:
+            self._rounds = Rounds(caller, source, self._launches, self._iterations)
+        self._answers: deque[Any] = deque()
         self._vain = self._pause = 0
         self.cycle: Cycle | None = None
         self.watching = False
@@ -96,18 +91,26 @@ class HostThread:
             if act is None:
                 raise TypeError(f"a loop yielded {effect!r}, which is no effect")
             answer = act(effect)
+            if self._rounds is not None:
+                self._rounds.saw(effect, answer)
 
     def _receive(self, effect: Receive) -> Arrivals:
         caller, source, iterations = self._caller, self._source, self._iterations
         repeated = iterations.begin(caller.now)
-        if effect.steady is None or not self._decodes:
+        block, received = effect.block, None
+        if self._rounds is not None and effect.steady is not None and not self.watching:
+            self._rounds.begin(effect.steady)
+            received = self._rounds.run(effect.steady)
+            self._answers.extend(received.answers if received is not None else ())
+            block = received is None and effect.steady.idle
+        if effect.steady is None or received is not None or not self._decodes:
             iterations.broken()
         elif not self.watching:
             self._hurry(effect.steady, repeated)
         elif repeated is not None:
             composed = self._composed(repeated, 1)
             self.cycle = cycle_of(composed) if composed.settles(caller.now) else None
-        if effect.block:
+        if block:
             arrival = source.next_arrival()
             if arrival is None and not source.closed:
                 raise RuntimeError("the host thread waits for ever for clients who wait for it")
@@ -116,7 +119,7 @@ class HostThread:
                 caller.now = arrival
         start = caller.now
         requests = source.take(start)
-        ns = self._costs.work_ns("receive", len(requests), 0)
+        ns = self._costs.work_ns("receive", len(requests if received is None else received.requests), 0)
         if iterations.current is not None:
             iterations.worked(ns, "receive", None)
         caller.spend(ns)
@@ -128,7 +131,7 @@ class HostThread:
         name, work, batch = effect
         caller = self._caller
         start = caller.now
-        result = work()
+        result = self._answers.popleft() if self._answers else work()
         scheduled = batch is None and isinstance(result, Batch)
         if scheduled:
             batch = result
@@ -207,27 +210,19 @@ class HostThread:
     def _launch(self, effect: Launch) -> Step:
         work = effect.work
         if not isinstance(work, Phase):
-            step = Step(self._num_steps)
-            self._num_steps += 1
+            step = Step(self._iterations.launches)
+            self._iterations.launches += 1
             self._lists.launch(effect.stream, work, step)
             self._iterations.broken()
             return step
         step = Step(work.batch.index, work.batch)
-        self._num_steps += 1
+        self._iterations.launches += 1
         if work.sync_each:
             for stream, ops in self._lower(work):
                 self._one_by_one(stream, ops, step)
-        elif self._framing is not None:
-            frame, ns = self._framing.framed(work)
-            plan, run = self._runs.get(frame) or (self._planner.of_frame(frame), None)
-            if run is None or not run(ns, step):
-                enqueue(self._caller, plan, Filled(ns), step)
-                if run is None and self._caller.jitter is None:
-                    self._met[frame] += 1
-                    if self._met[frame] == OFTEN:
-                        self._runs[frame] = plan, written(self._caller, plan, len(ns))
-            self._iterations.launched(plan, step)
-            self._phase, self._frame, self._plan = work, frame, plan
+        elif self._launches is not None:
+            self._launches.launch(work, step)
+            self._iterations.launched(self._launches.plan, step)
             return step
         else:
             for stream, ops in self._lower(work):
@@ -238,28 +233,31 @@ class HostThread:
     @property
     def _decodes(self) -> bool:
         """Whether a decode step was launched last, on a host without jitter."""
-        phase = self._phase
+        phase = None if self._launches is None else self._launches.phase
         return phase is not None and phase.batch.phase is BatchPhase.DECODE and self._caller.jitter is None
 
     def _composed(self, items: list[Item], steps: int) -> Composition:
-        assert self._framing is not None
-        assert self._phase is not None
-        batch = self._phase.batch
+        launches = self._launches
+        assert launches is not None
+        assert launches.phase is not None
+        batch = launches.phase.batch
         # every row attends to one token more each time
         contexts = batch.decode_context + batch.rows * np.arange(1, steps + 1)
-        times = self._framing.over(self._phase, contexts)
+        times = launches.framing.over(launches.phase, contexts)
         return Composition(self._caller, items, list(self._iterations.steps), times)
 
     def _hurry(self, steady: Steady, repeated: list[Item] | None) -> None:
         """Run iterations ahead of the loop that do what it was seen to do: many composed, a few one by one."""
-        phase, framing, frame = self._phase, self._framing, self._frame
-        if phase is None or framing is None or frame is None:
+        launches = self._launches
+        assert launches is not None
+        phase, frame = launches.phase, launches.frame
+        if phase is None or frame is None:
             return
         known = None
         if not self._spans.kept:
             batch = phase.batch
-            prices = framing.prices(phase)
-            known = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated, self._plan)
+            prices = launches.framing.prices(phase)
+            known = self._repeats.seen((frame, batch.rows, self._iterations.in_flight), repeated, launches.plan)
             if known is not None and not known[1].trains:
                 self._iterations.broken()
         if repeated is not None and (known is None or known[1].trains):
@@ -278,7 +276,7 @@ class HostThread:
         arrival = self._source.next_arrival()
         done = stretch.run(work, batch, prices, steady.kv_blocks(steps), steps, arrival, self._iterations)
         if done:
-            self._num_steps += done
+            self._iterations.launches += done
             steady.advance(done)
 
     def _jump(self, steady: Steady, items: list[Item]) -> bool | None:
@@ -287,7 +285,9 @@ class HostThread:
         Returns whether composing them led anywhere, and None when too few are ahead to try.
         """
         caller, iterations = self._caller, self._iterations
-        assert self._phase is not None
+        assert self._launches is not None
+        assert self._launches.phase is not None
+        batch = self._launches.phase.batch
         steps = min(steady.quiet_steps(self._source.next_stop(self._iterations.oldest)), LONGEST)
         arrival = self._source.next_arrival()
         if arrival is not None:
@@ -302,7 +302,6 @@ class HostThread:
         steps = composed.holds(states, arrival)
         if steps < SHORTEST:
             return False
-        batch = self._phase.batch
         index, rows = batch.index + 1, batch.rows
         deliveries = self._spans.recorder.deliveries
         for form, lag in composed.emitted:
@@ -324,7 +323,7 @@ class HostThread:
         composed.leave(caller, states, steps)
         for step in iterations.steps:
             step.index += steps
-        self._num_steps += steps
+        iterations.launches += steps
         iterations.began = int(states[steps - 1, 0])
         steady.advance(steps)
         return True

@@ -50,6 +50,7 @@ class Iterations:
 
     def __init__(self) -> None:
         self.steps: deque[Step] = deque(maxlen=REMEMBERED)
+        self.launches = 0
         self.began = 0
         self.period = 0
         self.current: list[Item] | None = None
@@ -64,7 +65,9 @@ class Iterations:
     @property
     def in_flight(self) -> int:
         """Steps launched after the last one that was waited for."""
-        return self.steps[-1].index - self._waited.index if self._waited is not None else len(self.steps)
+        if self._waited is None or not self.steps:
+            return len(self.steps)
+        return self.steps[-1].index - self._waited.index
 
     def begin(self, now: int) -> list[Item] | None:
         """A new iteration begins; returns what the last one did if the one before did the same.
@@ -93,6 +96,11 @@ class Iterations:
         self.steps.append(step)
         if self.current is not None:
             self.current.append(Launched(plan))
+
+    def delivered(self, step: Step) -> None:
+        """A step was waited for in an iteration that is not to be repeated."""
+        self._waited = step
+        self.current = None
 
     def waited(self, step: Step, how: How, *, late: bool) -> None:
         """A step was waited for."""

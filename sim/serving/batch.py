@@ -72,6 +72,11 @@ class Batch:
     slots: Sequence[int] | None = None
     sources: tuple[range, ...] = ()
 
+    def become(self, other: Batch) -> None:
+        """Be like another one."""
+        for name in self.__slots__:
+            setattr(self, name, getattr(other, name))
+
     def add(self, chunks: Sequence[Chunk]) -> None:
         """Put prompts behind the decode rows, while the batch is built."""
         self.phase = Phase.MIXED if self.rows else Phase.PREFILL

@@ -112,6 +112,12 @@ class Server:
         if isinstance(self.slots, SlotRing):
             self.slots.advance(steps)
 
+    def stand_in(self, batch: Batch, newer: Batch) -> None:
+        """An old batch becomes one in flight, for a loop that knows the old one."""
+        batch.become(newer)
+        in_flight = self.scheduler.in_flight
+        in_flight[in_flight.index(newer)] = batch
+
     def _owned(self, batch: Batch, slots: RequestSlots) -> tuple[int, ...]:
         """The slots of a batch's requests; those that were admitted get theirs now."""
         for request in batch.admitted:

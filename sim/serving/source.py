@@ -23,7 +23,7 @@ class RequestSource:
         self._due: list[tuple[int, int]] = []
         self._falls: dict[int, int] = {}
         self._before: dict[int, int] = {}
-        self._expected: Batch | None = None
+        self._expected = -1
 
     def spaced(self, interval: int) -> RequestSource:
         """The same requests, one every ``interval`` nanoseconds."""
@@ -74,9 +74,9 @@ class RequestSource:
 
     def _expect(self, batch: Batch) -> None:
         """See once, in launch order, what a batch tells of stops to come."""
-        if batch is self._expected:
+        if batch.index <= self._expected:
             return
-        self._expected = batch
+        self._expected = batch.index
         for request in batch.preempted:
             self._falls.pop(request.id, None)
         for chunk in batch.prompts:

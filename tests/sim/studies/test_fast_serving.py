@@ -15,7 +15,7 @@ from serving_worlds import tiny, tiny_open
 from scenarios.errors import ScenarioError
 from scenarios.loader import list_engines, load_engine, load_model
 from scenarios.model import TimerModel
-from sim.fast import host
+from sim.fast import launches
 from sim.fast.host import HostThread
 from sim.fast.listed import enqueue
 from sim.serving.server import Server
@@ -147,9 +147,9 @@ def test_a_step_whose_plan_has_been_run_before_is_straight_code(
     run = OPEN.with_workload(rate=2e3, requests=60, output_tokens=5)
     enqueued: list[object] = []
     monkeypatch.setattr(
-        host, "enqueue", lambda caller, plan, *rest: (enqueued.append(plan), enqueue(caller, plan, *rest))[1]
+        launches, "enqueue", lambda caller, plan, *rest: (enqueued.append(plan), enqueue(caller, plan, *rest))[1]
     )
-    monkeypatch.setattr(host, "OFTEN", 1)
+    monkeypatch.setattr(launches, "OFTEN", 1)
     summary = replace(run, machine="fast").timeline(mode, spans=spans)
     assert len(enqueued) < len(summary.deliveries) / 2
     assert len(enqueued) <= len(set(map(id, enqueued))) + 2  # a plan is first run on a device that nothing has used
@@ -182,3 +182,27 @@ def test_a_loop_is_not_asked_for_steps_that_it_has_been_seen_to_repeat(
     assert len(summary.deliveries) == 4 * 40
     assert len(launched) < 40
     assert summary.deliveries == replace(run, machine="reference").timeline(mode).deliveries
+
+
+@settings(max_examples=examples(8))
+@given(run=runs(12), rate=st.sampled_from((300.0, 2_000.0, 2e4)), requests=st.integers(8, 20))
+def test_rounds_that_a_loop_is_not_asked_for_are_equal(run: ServingRun, rate: float, requests: int) -> None:
+    """So many requests that batches of every kind come again: they join and end, late or foreseen, wait and go."""
+    many = run.with_workload(batch=None, rate=rate, requests=requests)
+    for mode in ("serial-eager", "serial-graph", "overlap-eager", "overlap-graph"):
+        reference = replace(many, machine="reference").timeline(mode)
+        summary = replace(many, machine="fast").timeline(mode, spans=False)
+        assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
+
+
+@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+def test_a_loop_is_asked_once_for_each_kind_of_batch(mode: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Among two hundred requests that overlap, prompts, joins and ends are rounds like those before."""
+    run = OPEN.with_workload(rate=500.0, requests=200, context=50, output_tokens=20, stop_share=0.5)
+    launched: list[object] = []
+    launch = HostThread._launch
+    monkeypatch.setattr(HostThread, "_launch", lambda self, effect: (launched.append(effect), launch(self, effect))[1])
+    summary = replace(run, machine="fast").timeline(mode, spans=False)
+    assert len(launched) < len(summary.deliveries) / 20
+    reference = replace(run, machine="reference").timeline(mode)
+    assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
