@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 
 from gpu.calibration import fit_engine
+from gpu.calibration.fit_chunks import chunk_costs
 from gpu.calibration.fit_constants import Estimate, fit_constants, profiled_constants
 from gpu.calibration.fit_kernels import copy_costs, kernel_costs
 from gpu.calibration.fit_programs import program_kernels
@@ -37,7 +38,7 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
     constants = fit_constants(m)
     described = m.host["provenance"]
     keys = ("gpu", "driver", "cuda", "torch", "python", "cpu", "date", "command")
-    document = {
+    document: dict[str, Any] = {
         "name": name,
         "provenance": {key: described[key] for key in keys} | {"notes": list(NOTES)},
         "device": {"multiprocessors": described["multiprocessors"], "memory": f"{described['memory']}B"},
@@ -45,10 +46,11 @@ def fit(name: str, m: Measurements) -> dict[str, Any]:
         "profiled": profiled(m, constants),
         "jitter": jitter(m),
         "copies": copy_costs(m, constants),
-        "kernels": kernel_costs(m, constants["graph_gap"].value),
     }
+    gap, cores = constants["graph_gap"].value, described["multiprocessors"]
+    chunks = {} if m.chunks is None else chunk_costs(m.chunks, cores, gap)
+    document["kernels"] = kernel_costs(m, gap) | chunks
     if m.programs is not None:
-        gap, cores = constants["graph_gap"].value, described["multiprocessors"]
         document["programs"] = program_kernels(m.programs, gap, cores, m.kernels)
     Profile.model_validate(document)
     return document

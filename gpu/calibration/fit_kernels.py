@@ -60,7 +60,7 @@ def kernel_costs(m: Measurements, graph_gap: float) -> dict[str, Table]:
     copied = [Row((), 1, us, 2 * size) for size, us in _copies(m, "d2d_us", 0.0)]
 
     def cost(group: str, source: str, **more: Any) -> Table:
-        return _cost(known[group], source, **({"measured": full[group]} | more))
+        return kind_cost(known[group], source, **({"measured": full[group]} | more))
 
     return {
         "gemm": cost(
@@ -83,7 +83,7 @@ def kernel_costs(m: Measurements, graph_gap: float) -> dict[str, Table]:
             left_out=left_out_of_prompts,
         ),
         "norm": cost("norm", f"tables by [width]: {where}; sum and norm are written"),
-        "elementwise": _cost(
+        "elementwise": kind_cost(
             adds, f"roofline: kernels adds; tables by [width]: silu_mul of {where}", sm=0.06, measured=full["silu"]
         ),
         "rope": cost("rope", f"tables by [width]: {where}; with norms of queries and keys where a model has them"),
@@ -91,7 +91,7 @@ def kernel_costs(m: Measurements, graph_gap: float) -> dict[str, Table]:
         "embedding": cost("embedding", f"tables by [width]: {where}"),
         "sample": cost("argmax", "tables by [width]: layers with an argmax behind them, less without"),
         "gather": cost("moved", "roofline: layers with a resolve kernel or a store kernel more, less without"),
-        "copy": _cost(copied, "roofline: device copies, d2d_us, read and written"),
+        "copy": kind_cost(copied, "roofline: device copies, d2d_us, read and written"),
     }
 
 
@@ -181,7 +181,7 @@ def _columns(rows: Sequence[Row]) -> tuple[Floats, Floats, Floats]:
     return flops, traffic, us
 
 
-def _cost(
+def kind_cost(
     rows: list[Row],
     source: str,
     sm: float = 1.0,

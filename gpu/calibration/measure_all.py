@@ -1,9 +1,9 @@
 """Everything that a profile of one CUDA GPU and its host is fitted to.
 
 ``python -m gpu.calibration.measure_all FOLDER`` writes ``host.json``, ``device.json``, ``kernels.json``,
-``layers.json`` and ``engine.json``, each as soon as it is measured, in a process that never profiles; the profiler runs
-in a process of its own, which writes ``profiled.json``, and programs in another, which writes ``programs.json``. Times
-are microseconds, those of ``engine.json`` nanoseconds.
+``layers.json``, ``chunks.json`` and ``engine.json``, each as soon as it is measured, in a process that never profiles;
+the profiler runs in a process of its own, which writes ``profiled.json``, and programs in another, which writes
+``programs.json``. Times are microseconds, those of ``engine.json`` nanoseconds.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import torch
 
 from gpu.calibration import in_process
 from gpu.calibration.clock import DEV, cycles_per_us
+from gpu.calibration.measure_chunks import chunks
 from gpu.calibration.measure_device import device
 from gpu.calibration.measure_host import first_replays, gil, host_calls, streams, synchronization
 from gpu.calibration.measure_kernels import kernels
@@ -91,6 +92,8 @@ def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> lis
                     f"layers of {row['model']}, {row['phase']} of {row['rows']} rows", done + share * SHARES["layers"]
                 )
         done += SHARES["layers"]
+        with campaign.file("chunks") as more:
+            campaign.table(more, "", chunks)
         engine()
         tables.update(costs)
     progress("profiled", done)

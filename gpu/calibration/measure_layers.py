@@ -29,7 +29,8 @@ MODELS = {"llama-3.1-8b": 4, "llama-3.2-1b": 6, "qwen2.5-0.5b": 10, "qwen3-0.6b"
 ROWS = (2, 3, 6, 12, 20, 28, 36, 44, 52, 60, 76, 92, 108, 124, 140, 156, 172, 188, 204, 220, 236, 252, 268, 316)
 CONTEXTS = (96, 192, 384, 768, 1536, 3072, 6144)
 BASE = 768
-PROMPTS = (24, 96, 192, 384, 768, 1536, 3072, 6144, 9216)
+PROMPTS = (24, 96, 192, 384, 512, 640, 768, 896, 1024, 1152, 1280, 1536, 1792, 2048, 2560, 3072, 4096, 6144, 9216)
+"""Lengths of single prompts, close together where products go up in steps of whole tiles and waves of them."""
 MANY = {
     3: (96, 192, 384, 768, 1536, 3072),
     6: (96, 192, 384, 768, 1536),
@@ -110,7 +111,7 @@ class _Bench:
             row["contexts"] = []
             for context in self._contexts:
                 self._at(placed, context, table)
-                row["contexts"].append([context, _medians({"": whole})[""]])
+                row["contexts"].append([context, medians({"": whole})[""]])
             yield row
 
     def prefill(self) -> Iterator[Row]:
@@ -180,18 +181,18 @@ class _Bench:
 
     def _times(self, calls: Calls, parts: dict[str, Calls], more: dict[str, Calls]) -> Row:
         """The whole, without each part, and with each thing more."""
-        medians = _medians({name: self._capture(part) for name, part in {"": calls, **parts, **more}.items()})
+        found = medians({name: self._capture(part) for name, part in {"": calls, **parts, **more}.items()})
         return {
-            "whole": medians.pop(""),
-            "without": {name: medians[name] for name in parts},
-            "with": {name: medians[name] for name in more},
+            "whole": found.pop(""),
+            "without": {name: found[name] for name in parts},
+            "with": {name: found[name] for name in more},
         }
 
     def _capture(self, calls: Calls) -> torch.cuda.CUDAGraph:
         return capture(partial(_launch, calls), self._streams.forward)
 
 
-def _medians(graphs: dict[str, torch.cuda.CUDAGraph]) -> dict[str, float]:
+def medians(graphs: dict[str, torch.cuda.CUDAGraph]) -> dict[str, float]:
     """Microseconds a replay of each, in trains of replays that take turns; the gap between two replays is in them."""
     times: dict[str, list[float]] = {name: [] for name in graphs}
     count = max(1, int(TRAIN / _train(next(iter(graphs.values())), 3)))

@@ -9,14 +9,14 @@ from typing import Any
 
 from scenarios.errors import Problem, ScenarioError
 
-OPTIONAL = ("programs",)
+OPTIONAL = ("programs", "chunks")
 
 
 @dataclass(frozen=True, slots=True)
 class Measurements:
     """The parsed files of a folder of results; each is written by the measuring module of its name.
 
-    ``programs`` are missing where they were not measured.
+    ``programs`` and ``chunks`` are missing where they were not measured.
     """
 
     host: dict[str, Any]
@@ -26,6 +26,7 @@ class Measurements:
     engine: dict[str, Any]
     profiled: dict[str, Any]
     programs: dict[str, Any] | None = None
+    chunks: dict[str, Any] | None = None
 
     def duration(self, op: str) -> float:
         """How long the kernel of this operation runs, by the profiler's stamps."""

@@ -11,10 +11,12 @@ from sim.program.decode_curve import DecodeCurve, QueryWork, Roofline, Times
 from sim.program.grid import Points, by_last, grids, interpolate, interpolate_many
 from sim.program.ops import Copy, Direction, Kernel
 from sim.program.products import Products
-from sim.program.prompts import Chunk, PromptCurves
+from sim.program.prompts import PER, Cached, Chunk, PromptCurves
 from sim.program.splits import regime
 
 DECODE, PREFILL = "attention_decode", "attention_prefill"
+CACHED, READ = "attention_cached", "kv_read"
+"""Kinds of kernel that a profile may price, of prompts that go on from the cache."""
 
 
 class Durations:
@@ -40,7 +42,7 @@ class Durations:
             lambda rows, heads: regime(rows, heads[1], heads[2], profile.device.multiprocessors),
         )
         self._prefill = {
-            shape: PromptCurves(curves)
+            shape: PromptCurves(curves, _cached(profile, shape))
             for shape, curves in by_last((tuple(table.shape), table.points) for table in profile.kernels[PREFILL].table)
         }
         self._rooflines = {
@@ -123,6 +125,11 @@ class Durations:
             curve = self._curves[key] = made
         return curve
 
+    @property
+    def read(self) -> str:
+        """The kind of kernel that gathers keys and values from the cache."""
+        return READ if READ in self._kinds else "gather"
+
     def moving(self, kind: str, nbytes: int) -> int:
         """Nanoseconds of a kernel of a kind that moves so many bytes and has no table."""
         return max(1, round(self._rooflines[kind].ns(0, nbytes) * self._scale))
@@ -170,3 +177,14 @@ class Durations:
         here = roofline.ns(flops, nbytes)
         there = roofline.ns(flops * edge_rows // rows, weights + (nbytes - weights) * edge_rows // rows)
         return edge_ns * here / there
+
+
+def _cached(profile: Profile, shape: tuple[int, ...]) -> Cached | None:
+    """What cached tokens cost heads of this shape; None where the profile does not know."""
+    heads, _, head_dim = shape
+    for table in profile.kernels[CACHED].table if CACHED in profile.kernels else ():
+        if tuple(table.shape) == (head_dim,):
+            alone, paired = (dict(table.points).get(blocks) for blocks in (1, 2))
+            if alone is not None and paired is not None:
+                return Cached(heads, profile.device.multiprocessors, alone / PER, paired / PER)
+    return None

@@ -3,12 +3,48 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
 from math import sqrt
 
 from sim.program.grid import Points
 
 Chunk = tuple[int, int]
 """Tokens that are in the cache before the step, and tokens that the step computes: of a whole prompt (0, length)."""
+BLOCK = 128
+"""Queries of a head that flash attention computes in one block of threads, which goes through all their keys."""
+PER = 1000
+"""Cached tokens whose cost a profile names."""
+
+
+def blocks_of(heads: int, tokens: int) -> int:
+    """Blocks of threads for so many new tokens of one prompt."""
+    return heads * -(-tokens // BLOCK)
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """What tokens that are in the cache before a step add to its attention.
+
+    A block goes through the keys before its own one after the other. Where no multiprocessor has more than one block
+    a key takes ``alone`` nanoseconds, where some have two it takes ``paired``; more wait for these to end, so that a
+    prompt's blocks go through its context in waves. Steps of several prompts take the longest of them, or what their
+    blocks take together on a device full of pairs. Left out: that a block whose neighbour has ended is alone again.
+    """
+
+    heads: int
+    multiprocessors: int
+    alone: float
+    paired: float
+
+    def of(self, chunks: Sequence[Chunk]) -> float:
+        """Nanoseconds of the cached tokens of all these pieces of prompts."""
+        blocks = [blocks_of(self.heads, tokens) for _, tokens in chunks]
+        pairs = 2 * self.multiprocessors
+        a_key = self.alone if sum(blocks) <= self.multiprocessors else self.paired
+        work = list(zip((start for start, _ in chunks), blocks, strict=True))
+        longest = max(start * a_key * -(-count // pairs) for start, count in work)
+        return max(longest, self.paired * sum(start * count for start, count in work) / pairs)
 
 
 class PromptCurves:
@@ -22,8 +58,9 @@ class PromptCurves:
     its arithmetic at the best rate that any reached.
     """
 
-    def __init__(self, curves: dict[int, Points]) -> None:
+    def __init__(self, curves: dict[int, Points], cached: Cached | None = None) -> None:
         self._curves = curves
+        self._cached = cached
         self._counts = sorted(curves)
         self._best = min(ns / length**2 for length, ns in curves[self._counts[0]])
 
@@ -39,12 +76,15 @@ class PromptCurves:
         below, beyond = (_on(self._curves[n], length) for n in (few, many))
         return below + (beyond - below) * (count - few) / (many - few)
 
-    def of(self, chunks: tuple[Chunk, ...]) -> float:
-        """Nanoseconds of chunks of any lengths, as if each were a prompt of their mean arithmetic.
+    def of(self, chunks: Sequence[Chunk]) -> float:
+        """Nanoseconds of chunks of any lengths: of whole prompts as long as these, and what their context adds.
 
-        They never take less than the one with most to do takes alone. How much cached context a chunk has counts by
-        its arithmetic, which leaves out that few tokens over a long context run less side by side than many.
+        Together they take as long as so many of their mean arithmetic, and never less than the one with most to do
+        takes alone. Where it was not measured what context adds, it counts by its arithmetic, too: a piece is as long
+        as the prompt that has as much to do, which is too long by a half where the piece has few blocks of threads.
         """
+        if self._cached is not None and any(start for start, _ in chunks):
+            return self.of([(0, tokens) for _, tokens in chunks]) + self._cached.of(chunks)
         squares = [tokens * (tokens + 2 * start) for start, tokens in chunks]
         together = self.at(len(chunks), sqrt(sum(squares) / len(chunks)))
         return max(together, self.at(1, sqrt(max(squares))))

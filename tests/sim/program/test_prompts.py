@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.program.prompts import PromptCurves
+from sim.program.prompts import Cached, PromptCurves
 
 FLOOR, TOKEN, PAIR = 8_000, 20, 0.02
 LENGTHS = (24, 96, 384, 1536, 3072)
@@ -69,3 +69,36 @@ def test_a_chunk_attends_to_its_cached_context_too() -> None:
     assert curves.of(((384, 384),)) == curves.at(1, (3 * 384**2) ** 0.5)
     halves = curves.of(((0, 384),)) + curves.of(((384, 384),))
     assert halves > curves.of(((0, 768),))
+
+
+CACHED = Cached(heads=32, multiprocessors=132, alone=30.0, paired=50.0)
+"""132 multiprocessors hold 264 blocks of 128 queries: 32 heads make 32 blocks of each 128 tokens."""
+
+
+@pytest.mark.parametrize(
+    ("tokens", "a_key"),
+    [(128, 30.0), (512, 30.0), (513, 50.0), (1024, 50.0), (1056, 100.0), (2048, 100.0)],
+)
+def test_a_cached_token_costs_what_blocks_alone_in_pairs_or_in_turns_take(tokens: int, a_key: float) -> None:
+    assert CACHED.of([(4000, tokens)]) == 4000 * a_key
+
+
+def test_pieces_of_several_prompts_share_the_device_until_their_blocks_fill_it() -> None:
+    assert CACHED.of([(4000, 256), (1000, 256)]) == 4000 * 30.0  # 128 blocks: the longest of them
+    assert CACHED.of([(4000, 512), (0, 512)]) == 4000 * 50.0  # 256, of which half have a context to read
+    assert CACHED.of([(4000, 512)] * 8) == 8 * 128 * 4000 * 50.0 / 264  # 1,024: what all of them read
+
+
+def test_a_piece_takes_what_a_prompt_as_long_takes_and_its_context_on_top() -> None:
+    curves = PromptCurves({1: curve(), 6: curve(2.0)}, CACHED)
+    assert curves.of([(4000, 384)]) == curves.at(1, 384) + 4000 * 30.0
+    assert curves.of([(4000, 384), (0, 384)]) == curves.at(2, 384) + 4000 * 50.0
+    assert curves.of([(0, 384)]) == PromptCurves({1: curve()}).of([(0, 384)])
+
+
+@given(st.lists(st.tuples(st.integers(0, 9000), st.integers(1, 2048)), min_size=1, max_size=6), st.integers(0, 5))
+def test_more_cached_context_never_makes_a_step_faster(chunks: list[tuple[int, int]], which: int) -> None:
+    curves = PromptCurves({1: curve(), 6: curve(2.0)}, CACHED)
+    start, tokens = chunks[which % len(chunks)]
+    longer = [*chunks[: which % len(chunks)], (start + 500, tokens), *chunks[which % len(chunks) + 1 :]]
+    assert curves.of(longer) >= curves.of(chunks)
