@@ -45,8 +45,10 @@ class Shelf:
 
     def missing(self, name: str, *others: "Shelf") -> str:
         """Say why `find` has nothing for this name."""
+        if Path(name).is_dir():
+            return "a folder, expected a file"
         if name.endswith(".toml"):
-            return "a folder, expected a file" if Path(name).is_dir() else "no such file"
+            return "no such file"
         if self is not SUITES and name in SUITES.names():
             return f"a suite, which is for 'overlapsim validate', expected {self.expected(name, *others)}"
         return f"no such file, expected {self.expected(name, *others)}"

@@ -23,6 +23,7 @@ def draw_load(path: Path, runs: Mapping[str, Sequence[Timeline]], title: str) ->
     """Draw the load of every mode's servers as a PNG, a panel a quantity, on one time axis."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
 
     figure = Figure(figsize=(9, 8), dpi=DPI, layout="constrained")
     FigureCanvasAgg(figure)
@@ -34,8 +35,10 @@ def draw_load(path: Path, runs: Mapping[str, Sequence[Timeline]], title: str) ->
             axes.plot(load.until / 1e9, getattr(load, name), color=colour, linewidth=1.2, label=mode)
         axes.set_title(label, loc="left", fontsize=9)
         axes.set_ylim(bottom=0)
+        axes.yaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
         axes.grid(alpha=0.3)
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("seconds")
-    panels[0].legend(loc="upper right", fontsize=8, frameon=False, ncols=len(found))
-    figure.savefig(path, format="png")
+    panels[-1].set_xlabel("time (s)", fontsize=9)
+    lines, modes = panels[0].get_legend_handles_labels()
+    figure.legend(lines, modes, loc="outside lower right", fontsize=8, frameon=False, ncols=len(found))
+    figure.savefig(path, format="png", metadata={"Software": None})

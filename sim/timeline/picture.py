@@ -53,6 +53,7 @@ UNITS = (("s", 1_000_000_000), ("ms", 1_000_000), ("us", 1_000), ("ns", 1))
 
 WIDTH, DPI = 12.0, 150  # inches, pixels an inch
 LEFT, RIGHT, LANE, HEADER, GAP, TITLE, AXIS, LEGEND = 1.15, 0.2, 0.3, 0.3, 0.12, 0.42, 0.3, 0.66  # inches
+LETTER = 0.066  # inches of a lane's name, on the average
 PIXELS = (WIDTH - LEFT - RIGHT) * DPI  # across a lane
 FOOT, TALL = 0.08, 0.84  # of a lane: where bars stand, how high they are at most
 
@@ -168,15 +169,17 @@ def _draw(runs: Mapping[str, Timeline], views: Mapping[str, Interval], title: st
     lanes = {run: _lanes(timeline) for run, timeline in runs.items()}
     heights = {run: LANE * len(lanes[run]) for run in runs}
     total = TITLE + sum(heights.values()) + (HEADER + GAP) * len(runs) + AXIS + LEGEND
-    figure = Figure(figsize=(WIDTH, total))
+    left = max(LEFT, LETTER * max(len(name) for timeline in runs.values() for name in lane_names(timeline)))
+    width = WIDTH - LEFT + left
+    figure = Figure(figsize=(width, total))
     FigureCanvasAgg(figure)
-    figure.text(LEFT / WIDTH, 1 - 0.14 / total, title, fontsize=13, weight="bold", va="top")
+    figure.text(left / width, 1 - 0.14 / total, title, fontsize=13, weight="bold", va="top")
     length = next(end - start for start, end in views.values())
     unit, scale = next((unit, ns) for unit, ns in UNITS if length >= 2 * ns or ns == 1)
     top, used, last = total - TITLE, set[int](), list(runs)[-1]
     for run, timeline in runs.items():
         top -= HEADER + heights[run]
-        area = (LEFT / WIDTH, top / total, (WIDTH - LEFT - RIGHT) / WIDTH, heights[run] / total)
+        area = (left / width, top / total, (WIDTH - LEFT - RIGHT) / width, heights[run] / total)
         axes = figure.add_axes(area)
         used |= _panel(axes, timeline, lanes[run], views[run], scale)
         axes.set_title(run, loc="left", fontsize=10.5, weight="bold", pad=7)
@@ -197,9 +200,16 @@ def _lanes(timeline: Timeline) -> list[int]:
     return sorted(range(len(tracks)), key=lambda i: (tracks[i].rank, tracks[i].place is Place.STREAM))
 
 
-def _lane_name(track: Track, num_ranks: int) -> str:
+def lane_names(timeline: Timeline) -> list[str]:
+    """What stands before each track's lane; where there are several ranks it says which."""
+    several = len({track.rank for track in timeline.tracks}) > 1
+    return [_lane_name(track, several=several) for track in timeline.tracks]
+
+
+def _lane_name(track: Track, *, several: bool) -> str:
     place = "stream" if track.place is Place.STREAM else "host"
-    return f"{place}: {track.name}" + (f" {track.rank}" if num_ranks > 1 else "")
+    rank = f"rank {track.rank}"
+    return f"{place}: {track.name}" + (f" ({rank})" if several and rank not in track.name else "")
 
 
 def _panel(axes: Any, timeline: Timeline, lanes: Sequence[int], view: Interval, scale: int) -> set[int]:
@@ -231,11 +241,11 @@ def _panel(axes: Any, timeline: Timeline, lanes: Sequence[int], view: Interval, 
     if len(shown.deliveries) * 12 < PIXELS:  # they would touch
         times = [(delivery.time - start) / scale for delivery in shown.deliveries]
         axes.plot(times, [len(lanes)] * len(times), "v", color="black", markersize=4.5, clip_on=False)
-    num_ranks = len({track.rank for track in timeline.tracks})
+    names = lane_names(timeline)
     axes.set_ylim(0, len(lanes))
     axes.set_yticks(
         [bottom + 0.5 for bottom in range(len(lanes))],
-        [_lane_name(timeline.tracks[number], num_ranks) for number in reversed(lanes)],
+        [names[number] for number in reversed(lanes)],
     )
     axes.tick_params(axis="y", length=0, labelsize=8.5)
     axes.tick_params(axis="x", labelsize=8.5)
@@ -316,8 +326,8 @@ def _labels(merged: Runs, names: Sequence[str], pixel: float) -> Iterator[tuple[
         else:
             continue
         if merged.end[i] - merged.start[i] >= (10.5 * len(text) + 4) * pixel:
-            low = shares[i] < 0.5  # the bar is lower than its label
-            height = FOOT + TALL * (0.5 if low else shares[i] / 2) - 0.03  # letters sit high in their box
+            low = shares[i] < 0.5  # the bar is lower than its label, which stands above it
+            height = FOOT + TALL * ((1 + shares[i]) / 2 if low else shares[i] / 2) - 0.03  # letters sit high
             yield (merged.start[i] + merged.end[i]) / 2, height, text, "black" if low else PAINTS[paint].ink
 
 

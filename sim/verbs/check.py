@@ -123,6 +123,8 @@ def _template(path: Path) -> int:
 
     if path.exists():
         raise ScenarioError([Problem("--template", "", f"found {str(path)!r}: there is such a file")])
+    if problems := file_problems("--template", path, ".py"):
+        raise ScenarioError(problems)
     with replacing(path) as temporary:
         temporary.write_text(files("sim.check").joinpath("template.py").read_text(encoding="utf-8"), encoding="utf-8")
     print(f"wrote {path}: overlapsim check {path.stem}:MyPolicy")

@@ -97,7 +97,8 @@ def run(arguments: argparse.Namespace) -> int:
             from gpu.measure import measure
 
             results, agree = measure(loaded, arguments.on, arguments.seed, progress, words=words_of(arguments))
-    results.changes = tuple(arguments.set)
+    last = {text.partition("=")[0].strip(): i for i, text in enumerate(arguments.set)}  # of a key given twice it counts
+    results.changes = tuple(arguments.set[i] for i in sorted(last.values()))
     broken = [text for text in (e.check(results.modes) for e in expectations) if text]
     with reader_may_leave():
         if arguments.json:

@@ -73,11 +73,12 @@ def sweep(arguments: argparse.Namespace) -> int:
     )
     seeds = range(arguments.seed, arguments.seed + arguments.seeds)
     points = points_of(axes, seeds, arguments.sample, arguments.points)
+    console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with (
         _workers(arguments) as workers,
         Store(arguments.out, resume=arguments.resume) as store,
-        Progress(*columns, console=Console(stderr=True), transient=True) as progress,
+        Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress,
     ):
         known = sum(point.digest(question.digest) in store.rows for point in points)
         bar = progress.add_task("points", total=len(points), completed=known)

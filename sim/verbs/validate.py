@@ -120,13 +120,17 @@ def _refusal(option: str, message: str) -> Exception:
 
 def _read(arguments: argparse.Namespace, suite: Suite) -> ResultsFile:
     """The results of a file, or the shipped ones."""
+    from scenarios.shelf import PROFILES
     from sim.studies.validation.cases import predicted_again
     from sim.studies.validation.results_file import read_results
     from sim.studies.validation.shipped import results_path
 
-    path = arguments.file or results_path(suite.configurations[0].loaded.profile.name, suite.name)
+    profile = suite.configurations[0].loaded.profile.name
+    path = arguments.file or results_path(profile, suite.name)
     if path is None:
-        message = "no results are shipped for it, expected --on cuda, cpu or emulated, or --from FILE"
+        others = [f"--set hardware.profile={name}" for name in PROFILES.names() if results_path(name, suite.name)]
+        ways = ", ".join([*others, "--on cuda, cpu or emulated", "or --from FILE"])
+        message = f"no results are shipped for it on {profile!r}, expected {ways}"
         raise _refusal(arguments.suite, message)
     results = read_results(path)
     if not results.cases:

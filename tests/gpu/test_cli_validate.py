@@ -123,7 +123,14 @@ def test_the_exit_code_says_whether_a_limit_holds(hardware: FakeHardware, capsys
 
 BAD = {
     "unknown suite": (["h20", *ON], "h20: no such file, expected a shipped suite or scenario ('h200')"),
-    "nothing shipped": (["laptop"], "laptop: no results are shipped for it, expected --on cuda, cpu or emulated"),
+    "nothing shipped": (
+        ["laptop"],
+        "laptop: no results are shipped for it on 'nvidia-h200', expected --on cuda, cpu or emulated, or --from FILE",
+    ),
+    "another machine's": (
+        ["training", "--set", "hardware.profile=nvidia-h200"],
+        "training: no results are shipped for it on 'nvidia-h200', expected --set hardware.profile=nvidia-h100, --on",
+    ),
     "no file": (["laptop", "--from", "none.json"], "none.json: no such file"),
     "both": (["laptop", *ON, "--from", "none.json"], "--from: no such option beside --on"),
     "few repeats": (["laptop", *ON, "--repeats", "4"], "--repeats: found 4, expected at least 5"),

@@ -314,6 +314,11 @@ def test_a_reader_that_leaves_early_changes_neither_the_exit_code_nor_what_is_sa
     assert said.count("\n") == (code == 1)
 
 
+def test_of_a_key_given_twice_the_last_value_counts_and_is_told(capsys: Capture) -> None:
+    assert main(["run", "launch-chain", "--set", "count=9", "--set", "n=128", "--set", "count=3"]) == 0
+    assert "with n=128, count=3\n" in capsys.readouterr().out
+
+
 def test_an_interrupt_exits_130_and_writes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt

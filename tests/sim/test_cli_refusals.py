@@ -19,6 +19,7 @@ TINY = ["decode-qwen3-0.6b", *sets("model=tiny", "engine.modes=serial-eager")]
 BAD_RUNS = {
     "no such scenario": (["nope"], "nope: no such file, expected a shipped scenario"),
     "no such file": (["nope.toml"], "nope.toml: no such file"),
+    "a folder": (["."], ".: a folder, expected a file"),
     "syntax": (["syntax.toml"], "syntax.toml: line 2: no valid TOML"),
     "unknown model": ([*TINY, *sets("model=gpt-7")], "--set: model: found 'gpt-7', expected a shipped model"),
     "negative duration": ([*TINY, *sets("host.extra=-2ms")], "--set: host.extra: found '-2ms'"),

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sim.timeline.picture import EVEN, MIXED, ODD, draw_modes, draw_program, idle_intervals, merge_spans
+from sim.timeline.picture import EVEN, MIXED, ODD, draw_modes, draw_program, idle_intervals, lane_names, merge_spans
 from sim.timeline.spans import FIELDS, Column, Kind, Place, Recorder, Timeline
 
 INTERVALS = st.lists(st.tuples(st.integers(0, 200), st.integers(0, 30)), max_size=20).map(
@@ -131,8 +131,17 @@ def test_each_mode_adds_a_panel_of_its_lanes(tmp_path: Path) -> None:
     draw_modes(tmp_path / "one.png", {"serial-eager": two_steps()}, "One mode")
     draw_modes(tmp_path / "two.png", {"serial-eager": two_steps(), "serial-graph": two_steps(ranks=2)}, "Two modes")
     assert size(tmp_path / "one.png") == (1800, 360)
-    assert size(tmp_path / "two.png") == (1800, 603)
+    assert size(tmp_path / "two.png") == (1865, 603)  # wider by what the longest lane's name needs
     assert sorted(p.name for p in tmp_path.iterdir()) == ["one.png", "two.png"]
+
+
+def test_a_lane_says_its_rank_once_and_only_where_there_are_several() -> None:
+    assert lane_names(two_steps()) == ["host: scheduler", "stream: forward"]
+    recorder = Recorder()
+    for name, rank in (("scheduler", 0), ("rank 1", 1), ("forward (rank 1)", 1)):
+        recorder.track(name, Place.HOST_THREAD, rank)
+    names = ["host: scheduler (rank 0)", "host: rank 1", "host: forward (rank 1)"]
+    assert lane_names(recorder.timeline()) == names
 
 
 def test_equal_timelines_give_equal_bytes(tmp_path: Path) -> None:

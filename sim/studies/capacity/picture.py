@@ -45,8 +45,8 @@ def draw_curves(path: Path, found: Mapping[str, Capacity], title: str) -> None:
         axes.set_title(f"{bound.name.replace('_', ' ')} in ms, and its bound", loc="left", fontsize=9)
         axes.grid(alpha=0.3, which="both")
         axes.spines[["top", "right"]].set_visible(False)
-    panels[-1].set_xlabel("requests a second")
+    panels[-1].set_xlabel("rate (requests/s)")
     if any(point.numbers["saturated"] for one in found.values() for point in one.points):
         panels[0].plot([], [], "o", color="black", markerfacecolor="white", markersize=3.5, label="requests pile up")
     panels[0].legend(fontsize=8, frameon=False)
-    figure.savefig(path, format="png")
+    figure.savefig(path, format="png", metadata={"Software": None})

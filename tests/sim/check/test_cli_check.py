@@ -80,6 +80,7 @@ def _served(run: ServingRun, world: World) -> list[list[int]]:
     ("words", "told"),
     [
         ([], "check: no policy"),
+        (["--template", "nowhere/mine.py"], "--template: found 'nowhere/mine.py', expected a .py file in a folder"),
         (["mine:Nobody"], "engine.policy: found 'mine:Nobody'"),
         (["decode-frist"], "the name of one that is built in ('decode-first')"),
         (["prefill-first", "--property", "no-starvaton"], "--property: found 'no-starvaton'"),
