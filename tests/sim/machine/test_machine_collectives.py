@@ -9,7 +9,7 @@ from sim.effects import DEVICE, Get, Launch, Loop, Put, Wait
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
-from sim.program.ops import Collective, Op, Think
+from sim.program.ops import Collective, Graph, Op, Replay, Think
 from sim.timeline.spans import Timeline
 
 
@@ -57,6 +57,19 @@ def test_a_rank_that_waits_inside_a_collective_keeps_its_multiprocessors() -> No
     timeline = run_ranks(early(), rank(Think(1_000), Collective("reduce", 2, 100, sm=0.5)))
     assert on_rank(timeline, 0) == [("collective reduce", 0, 1_100)]
     assert spans(timeline, "side") == [("k", 0, 400)]  # on the half that the collective leaves
+
+
+def test_a_rank_that_waits_inside_a_graphs_collective_keeps_its_multiprocessors() -> None:
+    replay = Replay("g", Graph((kernel("a", 10), Collective("reduce", 2, 100, sm=0.5))))
+
+    def early() -> Loop[None]:
+        yield Launch([replay, Think(50)], "main")
+        yield Launch([kernel("k", 200)], "side")
+        yield Wait(DEVICE)
+
+    timeline = run_ranks(early(), rank(Think(1_000), replay))
+    assert on_rank(timeline, 0) == [("a", 0, 10), ("collective reduce", 10, 1_110)]
+    assert spans(timeline, "side") == [("k", 50, 450)]
 
 
 def test_a_key_can_be_used_again_once_its_collective_has_begun() -> None:

@@ -8,7 +8,7 @@ from machine_worlds import Piece, chain, host, kernel, program, run, spans
 from sim.machine.machine import Machine
 from sim.program.calls import HostCosts
 from sim.program.constants import Constants
-from sim.program.ops import Graph, Kernel, Op, Record, Replay
+from sim.program.ops import Copy, Graph, Kernel, Op, Record, Replay
 
 A, B, C, D = (kernel(name, ns, sm=0.25) for name, ns in (("a", 100), ("b", 200), ("c", 300), ("d", 50)))
 
@@ -54,6 +54,11 @@ def test_replays_that_follow_each_other_are_a_replay_gap_apart_and_others_a_stre
     ops: list[Op] = [chain("g", 100), chain("h", 100), Record("e"), chain("g", 100), kernel("k", 100), chain("h", 100)]
     timeline = run(program(("main", ops)), replay_gap=5, stream_gap=30)
     assert [start for _, start, _ in spans(timeline)] == [0, 105, 210, 340, 470]
+
+
+def test_a_copy_between_two_replays_parts_them_by_stream_gaps() -> None:
+    timeline = run(program(("main", [chain("g", 100), Copy("h2d", 50), chain("h", 100)])), replay_gap=5, stream_gap=30)
+    assert [(start, end) for _, start, end in spans(timeline)] == [(0, 100), (130, 180), (210, 310)]
 
 
 def test_parallel_branches_start_a_gap_after_their_parent_and_a_join_after_the_last_of_them() -> None:

@@ -69,6 +69,13 @@ def test_a_neighbour_that_comes_during_a_graphs_gap_changes_only_what_starts_aft
     assert spans(timeline, "side") == [("b", 110, 160)]
 
 
+def test_a_neighbour_that_comes_while_a_graphs_kernel_runs_takes_nothing_from_it() -> None:
+    pieces: list[Piece] = [("main", [chain("g", 100, 100)]), ("side", [Think(150)]), ("side", [kernel("b", 50)])]
+    timeline = run(program(*pieces), graph_gap=20)
+    assert spans(timeline) == [("g0", 0, 100), ("g1", 120, 220)]  # 30 of its 100 have passed when b comes
+    assert spans(timeline, "side") == [("b", 220, 270)]
+
+
 def test_a_stream_by_itself_costs_one_event_a_kernel_before_and_after_it_had_a_neighbour() -> None:
     """What its speed rests on: nothing is asked, shared out or booked again while no other stream has kernels."""
 

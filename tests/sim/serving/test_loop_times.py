@@ -110,6 +110,15 @@ def test_sampling_with_the_forward_pass_does_not_wait_for_the_host() -> None:
     assert slow.period(late_sampling_loop) == 110 + 3 + 20
 
 
+def test_masks_of_late_sampling_come_after_the_tokens_that_they_depend_on() -> None:
+    world = replace(BUSY, mask=90)
+    timeline = world.run(lambda s: late_sampling_loop(s, masks=True))
+    rows = timeline.on_track("host")
+    told = [n for n in timeline.span_names(rows) if n in ("schedule", "process", "mask")]
+    assert told[:2] == ["schedule", "mask"]  # of the first step, which follows nobody
+    assert told[2:8] == ["schedule", "process", "mask"] * 2
+
+
 @pytest.mark.parametrize(("mask", "between"), [(50, 100), (97, 100), (150, 153)])
 def test_a_serial_loop_computes_masks_while_its_forward_pass_runs(mask: int, between: int) -> None:
     world = replace(BUSY, mask=mask)
