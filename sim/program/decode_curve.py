@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from sim.program.grid import Grid, Straight
+from sim.program.grid import Grid
 
 Times = npt.NDArray[np.int64]
 
@@ -66,31 +68,45 @@ class DecodeCurve:
         self._roofline = roofline
         self._work = work
         self._scale = scale
-        # a straight piece of the line, where a context that follows another is likely to lie
-        self._piece: Straight | None = None
-        self._part, self._whole = (0, 1) if self._line is None else self._line.share
         self._other = None if self._line is None or self._line.batch == rows else self._line.batch
         # whether the roofline's arithmetic is hidden behind its traffic at any size, by more than rounding can change
         arithmetic, traffic = (roofline.ns(*each) - roofline.floor for each in ((work.flops, 0), (0, work.nbytes)))
         self._traffic = roofline.bandwidth if arithmetic < 0.999 * traffic else None
+        # straight pieces by context: above one edge and up to the next it is an offset and a slope
+        self._edges: list[int] = []
+        self._offsets: list[float] = []
+        self._slopes: list[float] = []
+        if grid is not None and self._line is not None:
+            self._lay(self._line.ends(grid.first, grid.last))
+        # the piece that was used last, since a context follows another
+        self._low, self._high, self._offset, self._slope = 0, 0, 0.0, 0.0
+
+    def _lay(self, ends: list[tuple[int, float]]) -> None:
+        for (x0, y0), (x1, y1) in pairwise(ends):
+            self._slopes.append((y1 - y0) / ((x1 - x0) * self._rows))
+            self._offsets.append(y0 - self._slopes[-1] * (x0 * self._rows))
+        if self._slopes:
+            self._edges = [ends[0][0] * self._rows - 1, *(x * self._rows for x, _ in ends[1:])]
 
     def ns(self, context: int) -> int:
         """Nanoseconds over so many tokens."""
-        mean = context / self._rows
-        piece, line = self._piece, self._line
-        if piece is None or not piece[0] < mean <= piece[1]:
-            piece = None if line is None else line.straight(mean)
-            if piece is None:
-                return max(1, round(self._at(context) * self._scale))
-            self._piece = piece
-        _, _, x0, y0, rise, run, x1, y1, rises, runs = piece
-        found = y0 + rise * (mean - x0) / run
-        if self._part:
-            found += (y1 + rises * (mean - x1) / runs - found) * self._part / self._whole
+        if not self._low < context <= self._high and not self._turn(context):
+            return max(1, round(self._beyond(context) * self._scale))
+        found = self._offset + self._slope * context
         if self._other is not None:
-            found = self._bound(self._rows, context) * (found / self._bound(self._other, round(self._other * mean)))
+            edge = self._bound(self._other, round(self._other * (context / self._rows)))
+            found = self._bound(self._rows, context) * (found / edge)
         ns = round(found * self._scale)
         return ns if ns > 1 else 1  # noqa: FURB136  asked of every step: a call would take a tenth of it
+
+    def _turn(self, context: int) -> bool:
+        """Go to the piece that a context lies on; whether there is one."""
+        right = bisect_left(self._edges, context)
+        if right in {0, len(self._edges)}:
+            return False
+        self._low, self._high = self._edges[right - 1], self._edges[right]
+        self._offset, self._slope = self._offsets[right - 1], self._slopes[right - 1]
+        return True
 
     def _bound(self, rows: int, context: int) -> float:
         """The roofline of so many rows."""
@@ -99,16 +115,16 @@ class DecodeCurve:
         _, nbytes, row_bytes = self._work
         return self._roofline.floor + (nbytes * context + row_bytes * rows) * 1e9 / self._traffic
 
-    def _at(self, context: int) -> float:
+    def _beyond(self, context: int) -> float:
+        """Off the pieces."""
         grid, line = self._grid, self._line
         if grid is None or line is None:
-            return self._roofline.ns(*self._work(self._rows, context))
+            return self._bound(self._rows, context)
         mean = context / self._rows
         near = min(max(mean, grid.first), grid.last)
         if near == mean and line.batch == self._rows:
             return line.at(near)
-        edge = self._roofline.ns(*self._work(line.batch, round(line.batch * near)))
-        return self._roofline.ns(*self._work(self._rows, context)) * (line.at(near) / edge)
+        return self._bound(self._rows, context) * (line.at(near) / self._bound(line.batch, round(line.batch * near)))
 
     def many(self, contexts: Times) -> Times:
         """``ns`` over many contexts at once."""
@@ -119,6 +135,11 @@ class DecodeCurve:
             means = contexts / self._rows
             near = np.minimum(np.maximum(means, grid.first), grid.last)
             found = line.many(near)
+            if self._edges:
+                right = np.searchsorted(self._edges, contexts)
+                inside = np.flatnonzero((right > 0) & (right < len(self._edges)))
+                piece = right[inside] - 1
+                found[inside] = np.array(self._offsets)[piece] + np.array(self._slopes)[piece] * contexts[inside]
             out = np.flatnonzero((near != means) | (line.batch != self._rows))
             if len(out):
                 edge = roofline.many(*self._work(line.batch, np.rint(line.batch * near[out]).astype(np.int64)))

@@ -53,10 +53,6 @@ def interpolate_many(points: Points, at: Values) -> Values:
     return found
 
 
-Straight = tuple[float, float, int, int, int, int, int, int, int, int]
-"""Where two curves are straight, above one end and up to the other, and of each size, value, rise and run."""
-
-
 @dataclass(frozen=True, slots=True)
 class Line:
     """Durations of one batch over contexts: of ``batch``, the closest to the one asked for that can be told.
@@ -75,17 +71,10 @@ class Line:
         part, whole = self.share
         return below + (interpolate(self.high, context) - below) * part / whole if part else below
 
-    def straight(self, context: float) -> Straight | None:
-        """The piece around a context on which both curves are straight; None on or beyond their ends."""
-        found: list[int] = []
-        for points in (self.low, self.high):
-            if not points[0][0] < context < points[-1][0]:
-                return None
-            right = bisect_left(points, (context, 0))
-            (x0, y0), (x1, y1) = points[right - 1], points[right]
-            found += (x0, y0, y1 - y0, x1 - x0)
-        low, _, _, run, other, _, _, others = found
-        return (max(low, other), min(low + run, other + others), *found)  # type: ignore[return-value]
+    def ends(self, first: int, last: int) -> list[tuple[int, float]]:
+        """Contexts from one to another between which both curves are straight, and what they take."""
+        inside = {x for points in (self.low, self.high) for x, _ in points if first < x < last}
+        return [(x, self.at(x)) for x in sorted({first, last} | inside)]
 
     def many(self, contexts: Values) -> Values:
         """``at`` many contexts, to the last bit."""
