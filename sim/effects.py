@@ -31,8 +31,7 @@ SERIAL_PARTS: tuple[Part, ...] = ("prepare", "forward", "sample", "copy")
 OVERLAP_PARTS: tuple[Part, ...] = ("prepare", "resolve", "forward", "sample", "store", "copy")
 
 
-@dataclass(frozen=True, slots=True)
-class Phase:
+class Phase(NamedTuple):
     """The device work of one batch: which of its parts to enqueue, and how.
 
     ``sync_each`` waits for the device after every operation, as a naive loop does.

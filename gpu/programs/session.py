@@ -89,5 +89,5 @@ def merged(effects: Sequence[Effect]) -> list[Effect]:
             found += row
             continue
         first, *more = (effect for effect in row if isinstance(effect, Launch))
-        found.append(Launch([op for one in (first, *more) for op in one.work], first.stream))  # type: ignore[union-attr]
+        found.append(Launch([op for one in (first, *more) for op in one.work], first.stream))  # type: ignore[misc]
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -49,20 +48,24 @@ class LaunchQueue:
         self.count += len(starts)
         self._blocks.append((self.count, starts[-1], starts))
 
-    def add_many(self, starts: list[int], now: int) -> None:
-        """The same, some of which, and all launches before them, have started by ``now``."""
-        self.count += len(starts)
-        begun = bisect_right(starts, now)
-        if begun:
-            self._clear = self.count - len(starts) + begun
-            self._blocks.clear()
-        if begun < len(starts):
-            self._blocks.append((self.count, starts[-1], tuple(starts[begun:])))
+    def add_last(self, launches: int, starts: tuple[int, ...]) -> None:
+        """So many launches, all of which have started, and all before them, save the last ones, which start then."""
+        self.count += launches
+        self._clear = self.count - len(starts)
+        self._blocks.clear()
+        if starts:
+            self._blocks.append((self.count, starts[-1], starts))
 
-    def room(self, now: int) -> int:
-        """How many more launches from ``now`` on nothing can hold up, as far as is known."""
-        self._waits(self.count + 1 - self.depth, now)
-        return self.depth + self._clear - self.count
+    def rounds(self, most: int, now: int, launches: int, started: int) -> int:
+        """How many rounds of so many launches, at ``most``, nothing can hold up from ``now`` on, as far as is known.
+
+        Every round sees to it that the launches of all rounds but the last few have ``started``.
+        """
+        if self.count + launches * (started + 1) - self.depth > self._clear:
+            self._waits(self.count + 1 - self.depth, now)
+            room = (self.depth + self._clear - self.count) // launches
+            return most if room > started else min(most, room)
+        return most
 
     def skip(self, launches: int) -> None:
         """Launches that nothing to come can be held up by."""

@@ -59,7 +59,7 @@ class Stretch:
         code = self._code or self._written(prices)
         if code is None or len(iterations.steps) < self._back:
             return 0
-        launched = [iterations.steps[-back] for back in range(self._back, 0, -1)]
+        launched = list(iterations.steps)[len(iterations.steps) - self._back :]
         marks: list[int] = [step.mark for step in launched]
         out: list[tuple[Any, ...]] = []
         done = code(
@@ -77,15 +77,16 @@ class Stretch:
         """The code, None where a choice is in it."""
         if not self._refused:
             try:
-                writer = _Writer(self._caller, self._plan, prices, len(self._frame.ops), trains=self.trains)
-                self._code = writer.written(self._items, self._back)
+                writer = _Writer(self._caller, self._plan, prices, len(self._frame.ops), self._back, trains=self.trains)
+                self._code = writer.written(self._items)
             except OutsideError:
                 self._refused = True
         return self._code
 
 
 class _Writer:
-    def __init__(self, caller: Caller, plan: Plan, prices: Prices, count: int, *, trains: bool) -> None:
+    def __init__(self, caller: Caller, plan: Plan, prices: Prices, count: int, back: int, *, trains: bool) -> None:
+        self._back = back
         self._caller = caller
         self._plan = plan
         self._trains = trains
@@ -98,8 +99,8 @@ class _Writer:
             for number, position in enumerate(prices.changing):
                 self._prices[position] = Time(script, (f"ns[{number}]",))
 
-    def written(self, items: Sequence[Item], back: int) -> Quiet:
-        trace, script, caller = self._trace, self._script, self._caller
+    def written(self, items: Sequence[Item]) -> Quiet:
+        trace, script, caller, back = self._trace, self._script, self._caller, self._back
         me, costs = script.keep(caller), caller.costs
         call = costs.scaled(costs.constants.event_sync_call)
         marks = [f"m{k}" for k in range(back, 0, -1)]
@@ -122,11 +123,13 @@ class _Writer:
                 row = f"{trace.now}, newest - {item.lag}, rows, rows, False, blocks(), 0, 0, rows, padding"
                 body.append(f"out.append(({row}))")
         now = str(trace.now)
-        left = trace.left(settled=True)
+        if not self._trains:
+            self._seen_to_start(items, fired[-1])
+        left = [*trace.left(settled=True), *self._queued()]
         carried = [(str(old), str(new)) for old, new in trace.carried]
         carried += [("now", now), *zip(marks, map(str, fired[len(fired) - back :]), strict=True)]
         names, values = (", ".join(column) for column in zip(*carried, strict=True))
-        body += [*self._queued(inside=True), f"{names}, = {values},"]
+        body += [*self._entered(), f"{names}, = {values},"]
         lines = ["newest, context, blocks = batch.index, batch.decode_context, iter(used).__next__"]
         lines += [f"now, done = {me}.now, 0"]
         if trace.otherwise:
@@ -137,7 +140,7 @@ class _Writer:
         lines += [*script.before, "while done < steps and now < arrival:"]
         inner = [*self._full(), "done, began = done + 1, now", *body]
         lines += [f"    {line}" for line in inner]
-        lines += ["if not done: return 0", *left, *self._queued(inside=False), f"{me}.now = now"]
+        lines += ["if not done: return 0", *left, f"{me}.now = now"]
         lines += [f"marks[:] = {', '.join(marks)},"] if marks else []
         lines += ["iterations.began = began", "return done"]
         arguments = "steps, arrival, prices, work, marks, iterations, batch, used, out, rows, padding"
@@ -152,13 +155,25 @@ class _Writer:
         ]
         return [each for each in found if each[2]]
 
+    def _seen_to_start(self, items: Sequence[Item], mark: Any) -> None:
+        """Refuse steps whose results may come back before all that they launch has started."""
+        waits = any(isinstance(item, Waited) and item.lag == self._back for item in items)
+        starts = [start for name, _, _ in self._launching() for start in self._starts(name)]
+        if not waits or not all(self._script.covers(mark, start) for start in starts):
+            raise OutsideError("launches that start after a step's results")
+
+    def _starts(self, name: str) -> Sequence[Any]:
+        (starts,) = self._trace.queue(name).entered
+        assert isinstance(starts, list)
+        return starts
+
     def _room(self) -> list[str]:
-        """No more iterations than launch queues have room for, where their launches are entered afterwards."""
-        if self._trains:
-            return []
-        lines = []
-        for number, (_, queue, count) in enumerate(self._launching()):
-            lines += [f"q{number} = []", f"steps = min(steps, {queue}.room(now) // {count})"]
+        """No more rounds than launch queues have room for, where their launches are entered afterwards."""
+        lines = [] if self._trains else [
+            f"steps = {queue}.rounds(steps, now, {count}, {self._back})" for _, queue, count in self._launching()
+        ]  # fmt: skip
+        if self._back > 1:
+            lines += [f"q{number} = ()" for number, _ in enumerate(self._launching())]
         return lines
 
     def _full(self) -> list[str]:
@@ -167,15 +182,24 @@ class _Writer:
             return []
         return [f"if {queue}.can_fill(now, {count}): break" for _, queue, count in self._launching()]
 
-    def _queued(self, *, inside: bool) -> list[str]:
-        """Enter launches into the real queues: trains one by one, others together, after the last iteration."""
+    def _entered(self) -> list[str]:
+        """In each round enter trains into the real queues, or keep launches of the last rounds, if more than one."""
         lines = []
-        for number, (name, queue, _) in enumerate(self._launching()):
+        for number, (name, _, count) in enumerate(self._launching()):
             if self._trains:
-                lines += self._trace.entered(name) if inside else []
-            elif inside:
-                (starts,) = self._trace.queue(name).entered
-                lines.append(f"q{number} += {', '.join(map(str, starts))},")
-            else:
-                lines.append(f"{queue}.add_many(q{number}, now)")
+                lines += self._trace.entered(name)
+            elif self._back > 1:
+                lines.append(f"q{number} = (*q{number}, {self._texts(name)})[-{count * self._back}:]")
         return lines
+
+    def _queued(self) -> list[str]:
+        """After the last round enter its launches, and those of others that may not have started."""
+        lines = []
+        for number, (name, queue, count) in enumerate([] if self._trains else self._launching()):
+            starts = f"q{number}" if self._back > 1 else f"({self._texts(name)})" if self._back else "()"
+            lines.append(f"if done > {self._back}: {queue}.add_last({count} * done, {starts})")
+            lines.append(f"else: {queue}.add_all({starts})")
+        return lines
+
+    def _texts(self, name: str) -> str:
+        return "".join(f"{self._trace.settled(start)}, " for start in self._starts(name))

@@ -68,7 +68,7 @@ class Script:
                 found[other] = max(by + what.add, found.get(other, by + what.add))
         return found
 
-    def _covers(self, a: Any, b: Any) -> bool:
+    def covers(self, a: Any, b: Any) -> bool:
         """Whether a time is surely not before another."""
         if not isinstance(b, Time) or b.constant or len(b.names) != 1:
             return False
@@ -105,7 +105,7 @@ class Script:
         for one, other in ((a, b), (b, a)):
             if isinstance(one, int) and (one <= NEVER or isinstance(other, int)):
                 return max(a, b) if isinstance(other, int) else other
-            if self._covers(one, other):
+            if self.covers(one, other):
                 return one
         texts = frozenset((str(a), str(b)))
         known = self._known.get(texts)

@@ -185,7 +185,7 @@ class Trace:
         With ``settled`` they name nothing that is ``carried``.
         """
         real, device, keep = self._real, self.device, self.script.keep
-        text = self._settled if settled else str
+        text = self.settled if settled else str
         lines: list[str] = []
         for name, stream in device.streams.items():
             at = keep(real.streams[name])
@@ -204,7 +204,7 @@ class Trace:
                 lines.append(f"{keep(real)}.{field} = {text(getattr(device, field))}")
         return lines
 
-    def _settled(self, time: Any) -> str:
+    def settled(self, time: Any) -> str:
         """A name that belongs to the statements, not to what was before them."""
         return str(time) if isinstance(time, int) or self.script.made(time) else str(self.script.copied(time))
 

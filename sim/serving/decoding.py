@@ -71,17 +71,19 @@ class Decoding:
     def advance(self, steps: int) -> None:
         """Schedule and process so many quiet batches; those in flight become the last of them."""
         assert self._members is not None
-        rows, used = len(self._members), self.kv_blocks(steps)
-        for _ in range(steps) if self.grow else ():
-            self._counter += 1
-            self._extend()
-        self._counter += 0 if self.grow else steps
+        attended, used = steps * len(self._members), self.kv_blocks(steps)[steps:]
+        if self.grow:
+            for _ in range(steps):
+                self._counter += 1
+                self._extend()
+        else:
+            self._counter += steps
         self._index += steps
-        self._context += steps * rows
-        for batch, blocks in zip(self.in_flight, used[steps:], strict=True):
+        self._context += attended
+        for batch, blocks in zip(self.in_flight, used, strict=True):
             batch.index += steps
             batch.counter += steps
-            batch.decode_context += steps * rows
+            batch.decode_context += attended
             batch.joined = batch.admitted = ()
             batch.kv_blocks = blocks
         if self.in_flight:

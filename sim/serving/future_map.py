@@ -7,8 +7,6 @@ step replaces the names by the tokens. Here is the bookkeeping; the buffer and t
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 
 class SlotOverrunError(RuntimeError):
     """A slot was about to be handed out while a step in flight may still read it."""
@@ -32,7 +30,7 @@ class SlotRing:
             raise ValueError(f"a ring needs at least one slot, got {capacity}")
         self.capacity = capacity
         self._next = 0
-        self._live: OrderedDict[int, range] = OrderedDict()
+        self._live: dict[int, range] = {}
 
     @property
     def num_live(self) -> int:
@@ -50,15 +48,16 @@ class SlotRing:
         if count > self.capacity:
             raise SlotOverrunError(f"step {owner} needs {count} slots, the ring has {self.capacity}")
         start = self._next if self._next + count <= self.capacity else 0
-        piece = range(start, start + count)
+        stop = start + count
+        piece = range(start, stop)
         for other, live in self._live.items():
-            if live.start < piece.stop and piece.start < live.stop:
+            if live.start < stop and start < live.stop:
                 raise SlotOverrunError(
                     f"step {owner} would overwrite slots {piece.start}..{piece.stop - 1} "
                     f"while step {other} still owns {live.start}..{live.stop - 1}"
                 )
         self._live[owner] = piece
-        self._next = piece.stop
+        self._next = stop
         return piece
 
     def slots(self, owner: int) -> range:
@@ -68,10 +67,6 @@ class SlotRing:
     def release(self, owner: int) -> None:
         """Give back a step's slots; ``KeyError`` when it holds none."""
         del self._live[owner]
-
-    def advance(self, steps: int) -> None:
-        """Every live piece belongs to the step that many later; where in the ring it lies makes no difference."""
-        self._live = OrderedDict((owner + steps, piece) for owner, piece in self._live.items())
 
 
 class RequestSlots:

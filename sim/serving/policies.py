@@ -76,14 +76,14 @@ def admitted(plan: Plan, queues: Queues, budget: Budget, decode_rows: int) -> li
     """The requests of a plan that are to get blocks; raises ``PolicyError`` for a plan that breaks the budget."""
     begun = {request.id for request in queues.partial}
     fresh = [request for request, _ in plan.prompts if request.id not in begun]
-    tokens = sum(count for _, count in plan.prompts)
+    tokens = sum([count for _, count in plan.prompts])
     over = tokens + decode_rows > budget.tokens and (budget.chunked or len(plan.prompts) > 1)
     if len(fresh) > budget.rows or over:
         raise PolicyError(
             f"the policy chose {len(plan.prompts)} prompts of {tokens} tokens, {len(fresh)} of them new, beside "
             f"{decode_rows} decode rows, the budget is {budget}"
         )
-    if len({request.id for request, _ in plan.prompts}) < len(plan.prompts):
+    if len(plan.prompts) > 1 and len({request.id for request, _ in plan.prompts}) < len(plan.prompts):
         raise not_waiting(request for request, _ in plan.prompts)
     for request, count in plan.prompts:
         left = queues.left(request)

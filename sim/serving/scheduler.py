@@ -130,19 +130,23 @@ class Scheduler(Decoding):
         if self._running and not (self.waiting or self._partial or self.grow):
             return self._closed(self._decoding_batch())
         plan = DECODE
+        budget = None
         if admit:
             self._admit_computed()
             if self.waiting or self._partial:
-                plan = self.policy(self, self._budget)
+                budget = self._budget
+                plan = self.policy(self, budget)
         decode = plan.decode and bool(self._running)
         if decode and self.grow and self._growth > self.kv.num_free:
             if self.in_flight:
                 return None
             self._preempt()
+            budget = None
             plan = self.policy(self, self._budget._replace(rows=0, blocks=0)) if self._partial else DECODE
             decode = plan.decode and bool(self._running)
         if plan.prompts:
-            self.waiting.take(admitted(plan, self, self._budget, len(self._running) if decode else 0))
+            budget = budget or self._budget
+            self.waiting.take(admitted(plan, self, budget, len(self._running) if decode else 0))
         elif not decode:
             if admit and not self.idle and not self.in_flight:
                 raise PolicyError(f"the policy chose nothing and nothing is in flight, the budget is {self._budget}")

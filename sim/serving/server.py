@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import islice
+from collections.abc import Sequence
 
 from sim.serving.batch import Batch, Outputs, Phase, StepResult
 from sim.serving.buckets import Buckets
@@ -30,7 +30,9 @@ class Server:
         self.buckets = buckets
         self.pieces = pieces
         self.slots = slots
-        self._reads: dict[int, tuple[int, ...]] = {}
+        # steps by their index, less the quiet ones that all in flight have gone on by
+        self._passed = 0
+        self._reads: dict[int, Sequence[int]] = {}
         self._read: set[int] = set()
         self._named: tuple[tuple[Request, ...], tuple[int, ...]] = ((), ())
 
@@ -67,11 +69,12 @@ class Server:
                 self.slots.release(request.id)
             batch.slots = self._owned(batch, self.slots)
             return
-        batch.slots = self.slots.reserve(batch.index, batch.rows)
+        step = batch.index - self._passed
+        batch.slots = self.slots.reserve(step, batch.rows)
         if batch.decode_rows:
             feeding = self._feeding()
             batch.sources = tuple([self.slots.slots(index) for index in feeding])
-            self._reads[batch.index] = feeding
+            self._reads[step] = feeding
             self._read.update(feeding)
 
     def process(self, batch: Batch, result: StepResult) -> Outputs:
@@ -81,11 +84,12 @@ class Server:
             for request in outputs.freed:
                 self.slots.release(request)
         elif self.slots is not None:
-            for index in self._reads.pop(batch.index, ()):
+            step = batch.index - self._passed
+            for index in self._reads.pop(step, ()):
                 self.slots.release(index)
                 self._read.remove(index)
-            if batch.index not in self._read:
-                self.slots.release(batch.index)
+            if step not in self._read:
+                self.slots.release(step)
         return outputs
 
     def cancel(self, request: int) -> None:
@@ -107,10 +111,7 @@ class Server:
     def advance(self, steps: int) -> None:
         """Be where so many quiet steps lead, up to which slots of the ring are in use."""
         self.scheduler.advance(steps)
-        self._reads = {index + steps: tuple([i + steps for i in read]) for index, read in self._reads.items()}
-        self._read = {index + steps for index in self._read}
-        if isinstance(self.slots, SlotRing):
-            self.slots.advance(steps)
+        self._passed += steps
 
     def stand_in(self, batch: Batch, newer: Batch) -> None:
         """An old batch becomes one in flight, for a loop that knows the old one."""
@@ -126,11 +127,14 @@ class Server:
             self._named = batch.members, tuple(slots.slot(r.id) for r in batch.members)
         return self._named[1]
 
-    def _feeding(self) -> tuple[int, ...]:
+    def _feeding(self) -> Sequence[int]:
         """Steps in flight that feed the newest: the last with decode rows and the prefills since, oldest first."""
         feeding: list[int] = []
-        for batch in islice(reversed(self.scheduler.in_flight), 1, None):
-            feeding.append(batch.index)
+        earlier = reversed(self.scheduler.in_flight)
+        next(earlier)
+        for batch in earlier:
+            feeding.append(batch.index - self._passed)
             if batch.decode_rows:
                 break
-        return tuple(reversed(feeding))
+        feeding.reverse()
+        return feeding
