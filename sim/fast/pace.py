@@ -35,6 +35,7 @@ class Pace:
     slacks: Column
     befores: Column
     one: One | None = None
+    whole: Callable[[], Pace] | None = None
     _scan: Column | None = None
 
     @classmethod
@@ -69,6 +70,10 @@ class Pace:
         slack, before, last = (int(np.asarray(column)[step]) for column in (self.slack, self.before, self.last))
         return Pace(self.count, self.first, slack, before, last, self.slacks[:, step], self.befores[:, step])
 
+    def summary(self, whole: Callable[[], Pace]) -> Pace:
+        """The same in few numbers, of many steps that are kept; ``whole`` makes this one again."""
+        return Pace(self.count, self.first, self.slack, self.before, self.last, _NONE, _NONE, whole=whole)
+
     @property
     def scan(self) -> Column:
         """The largest of the slacks up to each kernel's, the first one's left out; found once for all equal trains."""
@@ -80,6 +85,8 @@ class Pace:
 
     def starts(self, first: int | Column, now: int | Column, out: Column | None = None) -> Column:
         """When each kernel starts, the first one and the first call being given, into ``out`` if there is one."""
+        if self.whole is not None:
+            return self.whole().starts(first, now, out)
         starts: Column = np.add(self.scan, now, out=out)
         np.maximum(starts, first, out=starts)
         starts += self.befores

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -21,7 +21,7 @@ from sim.program.constants import Constants
 from sim.program.ops import STEP, Copy, Kernel
 from sim.timeline.spans import Column, Kind
 
-REMEMBERED = 8192
+REMEMBERED = 32768
 """Steps whose paces a train keeps."""
 
 
@@ -222,8 +222,11 @@ class Train:
         if pace is None:
             if len(self.paces) >= REMEMBERED:
                 self.paces.clear()
-            pace = self.paces[key] = Filled(ns).pace(self, constants)
+            pace = self.paces[key] = self._whole(key, constants).summary(partial(self._whole, key, constants))
         return pace
+
+    def _whole(self, ns: Sequence[int], constants: Constants) -> Pace:
+        return Filled(ns).pace(self, constants)
 
     def make(self, caller: Caller, stream: Stream, filled: Filled, step: Step) -> None:
         """Launch them, in blocks of the launch queue's depth if it can fill."""
