@@ -77,6 +77,7 @@ class Finding:
             ],
             "requests": [
                 {"arrival_us": r.arrival, "prompt": r.context, "tokens": r.tokens}
+                | ({"hashes": list(r.hashes)} if r.hashes else {})
                 for r in sorted(requests, key=lambda r: r.arrival)
             ],
             "files": [str(path) for path in self.files],

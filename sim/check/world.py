@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -14,7 +14,7 @@ from scenarios.loader import load_engine, load_model, load_profile
 from scenarios.scenario import Serving
 from sim.check.disturbance import Disturbance
 from sim.program.constants import Constants
-from sim.serving.request import Request
+from sim.serving.request import HASH_TOKENS, Request
 from sim.serving.source import RequestSource
 from sim.studies.serving import ServingRun
 from sim.timeline.chrome import replacing
@@ -24,11 +24,15 @@ US = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request as its client sees it: arrival in microseconds, tokens of the prompt, and tokens until it ends."""
+    """A request as its client sees it: arrival in microseconds, tokens of the prompt, and tokens until it ends.
+
+    ``hashes`` name what the prompt begins with, as a request's do: prompts of equal ones begin alike.
+    """
 
     arrival: int
     context: int
     tokens: int
+    hashes: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -78,22 +82,20 @@ class World:
                 if longest < self.limit:
                     stops[number], longest = longest, self.limit
             arrival = (asked.arrival - min(r.arrival for r in self.requests)) * US
-            requests.append(Request(number, asked.context, longest, arrival))
+            requests.append(Request(number, asked.context, longest, arrival, hashes=asked.hashes))
         return RequestSource(requests, stops)
 
     def write(self, path: Path, remark: str) -> Path:
         """Write the scenario, and beside it the trace of its requests; returns the trace's path."""
-        trace = path.with_suffix(".csv")
+        asked = sorted(self.requests, key=lambda r: r.arrival)
+        trace = path.with_suffix(".jsonl" if any(r.hashes for r in asked) else ".csv")
         workload: dict[str, Any] = {"trace": trace.name}
         if self.limit is not None:
             workload |= {"max_tokens": self.limit, "stop_share": 1.0}
         tree = self._tree() | {"workload": workload}
         with replacing(trace) as temporary:
-            rows = [
-                f"{datetime(2000, 1, 1) + timedelta(microseconds=r.arrival)},{r.context},{r.tokens}"  # noqa: DTZ001
-                for r in sorted(self.requests, key=lambda r: r.arrival)
-            ]
-            temporary.write_text("\n".join(["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]) + "\n", encoding="utf-8")
+            rows = _with_hashes(asked) if trace.suffix == ".jsonl" else _stamped(asked)
+            temporary.write_text("\n".join(rows) + "\n", encoding="utf-8")
         with replacing(path) as temporary:
             lines = [*(f"# {line}" for line in remark.splitlines()), *_toml(tree)]
             temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
@@ -104,6 +106,7 @@ class World:
         asked = sorted(self.requests, key=lambda r: r.arrival)
         lines = [
             f"request {i}: at {r.arrival} us, {r.context} prompt and {r.tokens} output tokens"
+            + (f", pieces of {HASH_TOKENS} tokens named {list(r.hashes)}" if r.hashes else "")
             for i, r in enumerate(asked)
         ]
         knobs = ", ".join(f"{name} = {_value(value)}" for name, value in self.engine.items() if value is not None)
@@ -123,6 +126,20 @@ class World:
             "model": "tiny" if self.layers else timer,
             "engine": {"modes": [self.mode], **known, "host": host},
         }
+
+
+def _stamped(asked: Sequence[Asked]) -> list[str]:
+    """As the rows of an Azure trace."""
+    begin = datetime(2000, 1, 1)  # noqa: DTZ001
+    rows = [f"{begin + timedelta(microseconds=r.arrival)},{r.context},{r.tokens}" for r in asked]
+    return ["TIMESTAMP,ContextTokens,GeneratedTokens", *rows]
+
+
+def _with_hashes(asked: Sequence[Asked]) -> list[str]:
+    """As the rows of a Mooncake trace."""
+    names = ("timestamp", "input_length", "output_length", "hash_ids")
+    rows = ((r.arrival / 1000, r.context, r.tokens, r.hashes) for r in asked)
+    return [json.dumps(dict(zip(names, row, strict=True))) for row in rows]
 
 
 def _toml(tree: Mapping[str, Any]) -> list[str]:

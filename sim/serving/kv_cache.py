@@ -32,10 +32,6 @@ class KVCache:
         """Blocks that ``tokens`` tokens need."""
         return -(-tokens // self.block_tokens)
 
-    def can_allocate(self, tokens: int) -> bool:
-        """Whether ``tokens`` tokens fit into what is free."""
-        return self.blocks_for(tokens) <= self.num_free
-
     def cached(self, request: Request, prompt: int) -> int:
         """Tokens of a request's prompt that need not be computed: none."""
         del request, prompt
@@ -57,8 +53,7 @@ class KVCache:
     def allocate(self, request: int, tokens: int) -> list[int]:
         """Reserve blocks for a request and return its block table.
 
-        Raises ``ValueError`` when the request already holds blocks or there are too few: the caller must ask
-        ``can_allocate`` first.
+        Raises ``ValueError`` when the request already holds blocks or more are ``needed`` than ``num_free``.
         """
         return self._allot(request, [], self.blocks_for(tokens))
 

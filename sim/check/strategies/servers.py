@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from sim.check.ledger import Where
+from sim.check.strategies.worlds import begun
 from sim.check.watch import Watch
 from sim.serving.batch import Batch, StepResult
 from sim.serving.buckets import Buckets
@@ -118,7 +119,7 @@ class AnyServer(RuleBasedStateMachine):
         shapes = [shapes[0]] * len(shapes) if alike else shapes
         for number, (size, max_tokens, computed, path) in enumerate(shapes, self.arrived):
             # up to 3 hashes, and a rest that is nobody else's, or none
-            hashes = (path & 1, path >> 1 & 1, path >> 2)[: size % 4] if self.prefixes else ()
+            hashes = begun(path, size % 4) if self.prefixes else ()
             context = HASH_TOKENS * len(hashes) + size % 5 if hashes else size
             requests.append(Request(number, context, max_tokens, computed=computed, hashes=hashes))
         self.server.add(tuple(requests))

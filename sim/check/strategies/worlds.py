@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from scenarios.loader import list_engines, load_engine
 from sim.check.disturbance import Disturbance
 from sim.check.world import Asked, World
+from sim.serving.request import HASH_TOKENS
 
 MODES = ("serial-eager", "overlap-eager", "overlap-graph", "serial-graph")
 BLOCK = 16
@@ -39,6 +40,37 @@ def closed_batches() -> st.SearchStrategy[tuple[Asked, ...]]:
     """Requests that come and end together: their steps repeat themselves."""
     one = st.builds(Asked, st.just(0), st.integers(1, 6), st.integers(12, 18))
     return st.tuples(one, st.integers(1, 4)).map(lambda drawn: (drawn[0],) * drawn[1])
+
+
+def begun(path: int, count: int) -> tuple[int, ...]:
+    """Names of a prompt's first ``count`` pieces, at most 3: two prompts begin alike as far as their paths do."""
+    return (path & 1, path >> 1 & 1, path >> 2)[:count]
+
+
+@cache
+def begun_alike(longest: int = 8) -> st.SearchStrategy[tuple[Asked, ...]]:
+    """Requests whose prompts begin with up to 3 pieces that others may share, and end with tokens of their own."""
+    shape = st.tuples(arrivals(), st.integers(0, 3), st.integers(0, 7), st.integers(0, 4), st.integers(1, longest))
+
+    def asked(drawn: tuple[int, int, int, int, int]) -> Asked:
+        arrival, count, path, rest, tokens = drawn
+        return Asked(arrival, max(1, count * HASH_TOKENS + rest), tokens, begun(path, count))
+
+    return st.lists(shape.map(asked), min_size=1, max_size=6).map(tuple)
+
+
+@cache
+def prefix_caches(longest: int = 8) -> st.SearchStrategy[dict[str, Any]]:
+    """Knobs of an engine that shares blocks between such prompts, in a cache that holds one of them at least."""
+    smallest = -(-(3 * HASH_TOKENS + 4 + longest) // BLOCK) + 1  # and one for rows that are computed too late
+    return st.fixed_dictionaries(
+        {
+            "prefix_cache": st.just(True),
+            "kv_blocks": st.one_of(st.just(smallest), st.integers(smallest, 3 * smallest)),
+            "token_budget": st.sampled_from((8192, 8192, 100, HASH_TOKENS, 700)),
+            "ordering": st.sampled_from(("fcfs", "longest-prefix", "shortest-first")),
+        }
+    )
 
 
 @cache
@@ -92,8 +124,12 @@ def modes(preset: str) -> st.SearchStrategy[str]:
     return st.sampled_from([mode for mode in MODES if load_engine(preset).lacks(mode) is None])
 
 
+KINDS = ("any", "any", "any", "any", "any", "crowd", "crowd", "closed", "alike")
+"""Any requests, those for whom blocks run out, a closed batch, prompts that begin alike before a prefix cache."""
+
+
 @cache
-def worlds(longest: int = 8) -> st.SearchStrategy[World]:
+def worlds(longest: int = 8, kinds: tuple[str, ...] = KINDS) -> st.SearchStrategy[World]:
     """Any world; most are device-bound timers, some a tiny model with all its kernels, some cost nothing at all."""
     rest: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
         {
@@ -105,18 +141,19 @@ def worlds(longest: int = 8) -> st.SearchStrategy[World]:
         }
     )
     wrong = st.one_of(st.just(()), st.just(()), st.just(()), st.lists(disturbances(), max_size=2).map(tuple))
-    kinds = st.sampled_from(("any", "any", "any", "any", "any", "crowd", "crowd", "closed"))
+    any_kind = st.sampled_from(kinds)
 
     @st.composite
     def world(draw: st.DrawFn) -> World:
         preset = draw(presets())
         mode = draw(modes(preset))
-        engine = draw(engines(longest)) | ({} if preset == "lean" else {"preset": preset})
+        kind = draw(any_kind)
+        engine = draw(engines(longest)) | (draw(prefix_caches(longest)) if kind == "alike" else {})
+        engine |= {} if preset == "lean" else {"preset": preset}
         budget = engine.get("token_budget")
         if budget and "mixed" in (engine.get("batching"), load_engine(preset).batching):  # decode rows are part of it
             engine["max_batch"] = min(engine.get("max_batch", budget), budget)
-        asked = draw(requests(longest=longest))
-        kind, drawn = draw(kinds), draw(rest)
+        asked, drawn = draw(begun_alike(longest) if kind == "alike" else requests(longest=longest)), draw(rest)
         if kind == "crowd":  # blocks run out while everybody decodes
             asked = tuple(Asked(0, BLOCK - 1, min(longest, 2 + r.tokens)) for r in asked)
             engine |= {"kv_reservation": "grow", "kv_blocks": smallest_cache(longest), "watermark": 0.0}

@@ -28,6 +28,14 @@ def over_budget(queues: Queues, budget: Budget) -> Plan:
     return Plan(tuple(chosen), decode=not chosen) if not queues.partial else prefill_first(queues, budget)
 
 
+def cache_counted_twice(queues: Queues, budget: Budget) -> Plan:
+    """Takes what the cache has of a prompt off what is left of it, which is done already."""
+    plan = prefill_first(queues, budget)
+    if queues.partial:
+        return plan
+    return Plan(tuple((r, max(1, count - queues.cached(r))) for r, count in plan.prompts), plan.decode)
+
+
 class Picky:
     """Waits for a full batch of two: the last request waits for ever."""
 

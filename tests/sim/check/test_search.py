@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import flawed
 import pytest
 
+from scenarios.loader import load_scenario
 from sim.check import scheduler_invariants
 from sim.check.search import search
+from sim.check.strategies.worlds import worlds
 from sim.serving.policies import POLICIES, Policy
+from sim.studies.serving import ServingRun
 
 
 @pytest.mark.parametrize(
@@ -30,6 +34,25 @@ def test_a_flawed_policy_is_found_and_shrunk(
     (violation,) = found.broken.violations
     assert violation.invariant == invariant
     assert sentence in violation.sentence
+
+
+def test_what_breaks_on_a_prefix_cache_alone_is_found_shrunk_and_written_with_its_prompts(tmp_path: Path) -> None:
+    found = search(lambda: flawed.cache_counted_twice, worlds=worlds(kinds=("alike",))).found
+    assert found is not None
+    (violation,) = found.broken.violations
+    assert violation.invariant == "plan-in-budget"
+    assert "the policy chose 1 tokens of request" in violation.sentence
+    first, second = [r.hashes for r in found.world.requests if r.hashes]
+    assert first == second[: len(first)]
+    trace = found.world.write(tmp_path / "broken.toml", "a world")
+    assert trace.name == "broken.jsonl"
+    loaded = ServingRun.of(load_scenario(tmp_path / "broken.toml"))
+    assert loaded.requests().everything() == found.world.source().everything()
+    assert f"pieces of 512 tokens named {list(second)}" in str(found.world)
+
+
+def test_nothing_is_blamed_where_prompts_begin_alike() -> None:
+    assert search(examples=40, worlds=worlds(kinds=("alike",))).found is None
 
 
 def test_equal_searches_find_equal_worlds() -> None:

@@ -27,8 +27,8 @@ def test_blocks_freed_last_are_handed_out_first() -> None:
 def test_what_fits_is_counted_in_free_blocks() -> None:
     kv = KVCache(3, block_tokens=4)
     kv.allocate(0, 4)
-    assert kv.can_allocate(8)
-    assert not kv.can_allocate(9)
+    assert [kv.blocks_for(tokens) for tokens in (0, 1, 4, 8, 9)] == [0, 1, 1, 2, 3]
+    assert kv.num_free == 2
 
 
 def test_a_request_that_does_not_fit_takes_nothing() -> None:
@@ -70,7 +70,7 @@ def test_every_block_is_free_or_in_one_table(calls: list[tuple[int, int]]) -> No
         if request in holders:
             kv.free(request)
             holders.remove(request)
-        elif kv.can_allocate(tokens):
+        elif kv.blocks_for(tokens) <= kv.num_free:
             assert len(kv.allocate(request, tokens)) == -(-tokens // 3)
             holders.add(request)
         held = [block for holder in holders for block in kv.table(holder)]
