@@ -276,7 +276,6 @@ class HostThread:
         arrival = self._source.next_arrival()
         done = stretch.run(work, batch, prices, steady.kv_blocks(steps), steps, arrival, self._iterations)
         if done:
-            self._iterations.launches += done
             steady.advance(done)
 
     def _jump(self, steady: Steady, items: list[Item]) -> bool | None:

@@ -91,6 +91,12 @@ class Iterations:
         """Something that cannot be repeated, or need not be known."""
         self.current = None
 
+    def passed(self, count: int) -> None:
+        """So many iterations like the last one have passed."""
+        self.launches += count
+        for step in self.steps:
+            step.index += count
+
     def launched(self, plan: Plan, step: Step) -> None:
         """A batch was launched."""
         self.steps.append(step)

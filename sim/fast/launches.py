@@ -28,6 +28,11 @@ class BatchLaunches:
         self._met: Counter[Frame] = Counter()
         self._runs: dict[Frame, tuple[Plan, Run]] = {}
 
+    def launched(self, work: Phase, frame: Frame, plan: Plan) -> None:
+        """The calls of a batch's phase have been made."""
+        self.before = self.frame
+        self.phase, self.frame, self.plan = work, frame, plan
+
     def launch(self, work: Phase, step: Step) -> None:
         """Make the calls of a batch's phase."""
         frame, ns = self.framing.framed(work)
@@ -38,5 +43,4 @@ class BatchLaunches:
                 self._met[frame] += 1
                 if self._met[frame] == OFTEN:
                     self._runs[frame] = plan, written(self._caller, plan, len(ns))
-        self.before = self.frame
-        self.phase, self.frame, self.plan = work, frame, plan
+        self.launched(work, frame, plan)

@@ -6,7 +6,7 @@ same in each: receive, schedule, prepare, launch, and deliver the step that was 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -14,7 +14,7 @@ from sim.effects import Effect, Emit, Host, How, Launch, Part, Phase, Receive, S
 from sim.fast.caller import Caller
 from sim.fast.iterations import Emitted, Item, Iterations, Launched, Waited, Worked
 from sim.fast.launches import BatchLaunches
-from sim.fast.quiet import Stretch
+from sim.fast.quiet import FOR_EVER, Asked, Quiet, Stretch, Told
 from sim.program.frame import Frame
 from sim.program.lowering import Prices
 from sim.serving.batch import Batch, StepResult
@@ -41,11 +41,12 @@ class Round(NamedTuple):
 
 
 class Repeated(NamedTuple):
-    """Of rounds that go on with some rows: durations, what each piece of host work takes, and code for many."""
+    """Of rounds with some rows: durations, what host work takes, code for many, and what its last piece is called."""
 
     prices: Prices
     work: list[int]
     stretch: Stretch
+    process: str
 
 
 class Bail(NamedTuple):
@@ -68,6 +69,14 @@ class Rounds:
         self._seen: list[tuple[Effect, Any]] = []
         self._repeated: dict[tuple[int, int | None, int], Repeated] = {}
         self._stretches: dict[tuple[int, Frame], Stretch] = {}
+        self._shared: dict[Hashable, Quiet] = {}
+        # of the rounds that go on by themselves just now
+        self._steady: Steady
+        self._lag = 0
+        self._last: Repeated | None = None
+        self._out: list[tuple[Any, ...]] = []
+        self._scheduled: list[Batch | None] = []
+        self._composing = False
 
     def saw(self, effect: Effect, answer: Any) -> None:
         """The loop went on by an effect."""
@@ -87,98 +96,155 @@ class Rounds:
         """Run rounds until there is nothing left to do, or one is of a kind that was never seen."""
         if not self._known or not 0 <= self._iterations.in_flight <= len(self._iterations.steps):
             return None
-        caller, source, launches, iterations = self._caller, self._source, self._launches, self._iterations
-        costs, recorder, steps, known = caller.costs, caller.spans.recorder, iterations.steps, self._known
-        constants, call = costs.constants, costs.scaled(costs.constants.event_sync_call)
-        lag = iterations.in_flight
+        caller, source, iterations = self._caller, self._source, self._iterations
+        work_ns, steps = caller.costs.work_ns, iterations.steps
+        self._steady, self._lag, self._composing = steady, iterations.in_flight, False
+        lag = self._lag
         entered = [steps[-back] for back in range(lag, 0, -1)]
-        work_ns = costs.work_ns
         bail = None
         while not steady.idle:
-            if not self._go_on(steady, lag):
+            self._go_on()
+            if self._composing:
                 break
-            iterations.began = now = caller.now
-            arrival = source.next_arrival()
-            requests = source.take(now) if arrival is not None and arrival <= now else ()
-            if requests:
-                steady.add(requests)
-            batch = steady.schedule()
-            if batch is None:
-                bail = Bail(requests, [None])
+            now = caller.now
+            requests: tuple[Request, ...] = ()
+            if self._scheduled:
+                batch = self._scheduled.pop()
+            else:
+                arrival = source.next_arrival()
+                if arrival is not None and arrival <= now:
+                    requests = source.take(now)
+                    steady.add(requests)
+                batch = steady.schedule()
+                if batch is not None:
+                    steady.prepare(batch)
+            known = None if batch is None else self._known.get(_kind(lag, batch))
+            if batch is None or known is None:
+                bail = Bail(requests, [None] if batch is None else [batch, None])
                 break
-            steady.prepare(batch)
-            known_round = known.get((lag, batch.phase, batch.bucket is None, batch.pieces is None))
-            if known_round is None:
-                bail = Bail(requests, [batch, None])
-                break
-            parts, _, how, (schedule, prepare, process) = known_round
+            parts, _, how, (schedule, prepare, process) = known
             rows, tokens, prompts = batch.rows, batch.tokens, len(batch.prompts)
             now += work_ns("receive", len(requests), 0) + work_ns(schedule, rows, tokens, prompts)
             if batch.admitted:
-                recorder.scheduled(batch, now)
+                caller.spans.recorder.scheduled(batch, now)
             caller.now = now + work_ns(prepare, rows, tokens, prompts)
             iterations.launches += 1
             step = Step(batch.index, batch)
-            launches.launch(Phase(batch, parts), step)
+            self._launches.launch(Phase(batch, parts), step)
             steps.append(step)
-            due = steps[-1 - lag]
-            batch = due.batch
-            assert batch is not None
-            start = caller.now
-            now = start + call
-            fired: int = due.mark
-            if fired > start:
-                now = max(now, fired + constants.wake(device=False, blocking=how == "blocking"))
-            outputs = steady.process(batch, StepResult(now, source.stopped(batch)))
-            now += work_ns(process, batch.rows, batch.tokens, len(batch.prompts))
-            caller.now = now
-            iterations.delivered(due)
-            recorder.emit(outputs, now)
-            source.react(outputs, now)
+            caller.now = self._delivered(self._waited(steps[-1 - lag].mark, how), process)
         self._hand_back(steady, entered)
         return bail
 
-    def _go_on(self, steady: Steady, lag: int) -> bool:
-        """Run rounds that only go on, one token further each; False where they are to be composed instead."""
-        source, steps = self._source, self._iterations.steps
+    def _waited(self, fired: int, how: How) -> int:
+        """When a step's wait returns that begins now."""
+        constants, start = self._caller.costs.constants, self._caller.now
+        now = start + self._caller.costs.scaled(constants.event_sync_call)
+        return now if fired <= start else max(now, fired + constants.wake(device=False, blocking=how == "blocking"))
+
+    def _delivered(self, now: int, process: str) -> int:
+        """A step's result is there, and is processed; returns when its tokens have left."""
+        due = self._iterations.steps[-1 - self._lag]
+        batch = due.batch
+        assert batch is not None
+        outputs = self._steady.process(batch, StepResult(now, self._source.stopped(batch)))
+        now += self._caller.costs.work_ns(process, batch.rows, batch.tokens, len(batch.prompts))
+        self._iterations.delivered(due)
+        self._caller.spans.recorder.emit(outputs, now)
+        self._source.react(outputs, now)
+        return now
+
+    def _go_on(self) -> None:
+        """Run rounds of decode steps like those seen, until requests arrive or there is another to run."""
+        source, steps, last = self._source, self._iterations.steps, self._last
         batch, arrival = steps[-1].batch, source.next_arrival()
         assert batch is not None
-        if batch.phase is not BatchPhase.DECODE or (arrival is not None and arrival <= self._caller.now):
-            return True
-        quiet = steady.quiet_steps(source.next_stop(steps[-lag].batch if lag else None))
-        if not quiet:
-            return True
-        repeated = self._repeated.get((lag, batch.bucket, batch.rows)) or self._repeating(batch, lag)
-        if repeated is None:
-            return True
-        prices, work, stretch = repeated
-        if stretch.trains and quiet >= FEW:
-            return False
-        done = stretch.run(work, batch, prices, steady.kv_blocks(quiet), quiet, arrival, self._iterations)
+        if arrival is not None and arrival <= self._caller.now:
+            return
+        quiet = 0
+        if batch.phase is BatchPhase.DECODE:
+            last = self._repeating(batch)
+            quiet = 0 if last is None else self._quiet(last)
+        if last is None or self._composing:
+            return
+        self._last = last
+        prices, work, stretch, _ = last
+        done = stretch.run(
+            work, batch, prices, self._steady.kv_blocks(quiet), quiet, arrival, self._iterations, self, self._out
+        )
+        self._out.clear()
         if done:
-            self._iterations.launches += done
-            steady.advance(done)
-        return True
+            self._steady.advance(done)
 
-    def _repeating(self, batch: Batch, lag: int) -> Repeated | None:
-        """Of rounds with as many rows, None on a device that has not come to rest in them, or in those not seen."""
-        launches, work_ns = self._launches, self._caller.costs.work_ns
-        found = self._known.get(_kind(lag, batch))
-        frame = launches.frame
-        if found is None or frame is None or launches.before is not frame:
+    def _quiet(self, repeated: Repeated) -> int:
+        """How many rounds after the newest have nothing to tell; many that are to be composed are left to others."""
+        steps, lag = self._iterations.steps, self._lag
+        quiet = self._steady.quiet_steps(self._source.next_stop(steps[-lag].batch if lag else None))
+        self._composing = repeated.stretch.trains and quiet >= FEW
+        return quiet
+
+    def ask(self, done: int, now: int) -> Asked | None:
+        """Ask the server for the next batch, after so many quiet rounds; None if it is not launched like the last."""
+        steady, iterations = self._steady, self._iterations
+        if done:
+            iterations.passed(done)
+            steady.advance(done)
+        batch = steady.schedule()
+        if batch is not None:
+            steady.prepare(batch)
+        repeated = self._repeating(batch) if batch is not None and batch.phase is BatchPhase.DECODE else None
+        if (
+            batch is None
+            or repeated is None
+            or self._last is None
+            or repeated.stretch.code is not self._last.stretch.code
+        ):
+            self._scheduled.append(batch)
             return None
-        names = found.names
+        self._last = repeated
+        work = repeated.work
+        if batch.admitted:
+            self._caller.spans.recorder.scheduled(batch, now + work[0] + work[1])
+        iterations.launches += 1
+        iterations.steps.append(Step(batch.index, batch))
+        return repeated.prices, work, batch.index, batch.decode_context, batch.rows, batch.padding
+
+    def told(self, now: int) -> Told:
+        """Process a result that tells something."""
+        self._caller.spans.recorder.deliveries.add_all(self._out)
+        self._out.clear()
+        assert self._last is not None
+        now = self._delivered(now, self._last.process)
+        quiet = self._quiet(self._last)
+        arrival = self._source.next_arrival()
+        if self._composing:
+            arrival = now
+        return now, FOR_EVER if arrival is None else arrival, quiet, iter(self._steady.kv_blocks(quiet)).__next__
+
+    def _repeating(self, batch: Batch) -> Repeated | None:
+        """Of rounds with as many rows, None of those that were not seen, or on a device that has not come to rest."""
+        launches, work_ns, lag = self._launches, self._caller.costs.work_ns, self._lag
+        repeated = self._repeated.get((lag, batch.bucket, batch.rows))
+        if repeated is not None:
+            return repeated
+        known = self._known.get(_kind(lag, batch))
+        if known is None:
+            return None
+        schedule, prepare, process = names = known.names
+        prices = launches.framing.prices(Phase(batch, known.parts))
+        frame = prices.frame
         stretch = self._stretches.get((lag, frame))
         if stretch is None:
-            schedule, prepare, process = names
+            if launches.frame is not frame or launches.before is not frame:
+                return None
             items: list[Item] = [
                 Worked(0, "receive", None), Worked(0, schedule, -1), Worked(0, prepare, -1), Launched(launches.plan),
-                Waited(lag, found.how, late=False), Worked(0, process, lag), Emitted(lag),
+                Waited(lag, known.how, late=False), Worked(0, process, lag), Emitted(lag),
             ]  # fmt: skip
-            stretch = self._stretches[lag, frame] = Stretch(self._caller, items, frame, launches.plan)
+            stretch = Stretch(self._caller, items, frame, launches.plan, self._shared, asks=True)
+            self._stretches[lag, frame] = stretch
         work = [work_ns("receive", 0, 0), *(work_ns(name, batch.rows, batch.tokens) for name in names)]
-        prices = launches.framing.prices(Phase(batch, found.parts))
-        repeated = self._repeated[lag, batch.bucket, batch.rows] = Repeated(prices, work, stretch)
+        repeated = self._repeated[lag, batch.bucket, batch.rows] = Repeated(prices, work, stretch, process)
         return repeated
 
     def _hand_back(self, steady: Steady, entered: list[Step]) -> None:
@@ -193,8 +259,14 @@ class Rounds:
             steady.stand_in(old.batch, new.batch)
             old.index, old.mark = new.index, new.mark
             steps[place] = old
-            if launches.phase is not None and launches.phase.batch is new.batch:
-                launches.phase = Phase(old.batch, launches.phase.parts)
+        newest = steps[-1].batch
+        if launches.phase is not None and newest is not None and newest is not launches.phase.batch:
+            phase = Phase(newest, self._known[_kind(self._lag, newest)].parts)
+            repeated = self._repeating(newest) if newest.phase is BatchPhase.DECODE else None
+            if repeated is None:
+                launches.phase = phase
+            else:
+                launches.launched(phase, repeated.stretch.frame, repeated.stretch.plan)
 
 
 def _kind(in_flight: int, batch: Batch) -> Kind:

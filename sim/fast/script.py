@@ -6,7 +6,7 @@ the text is compiled and does the same to numbers, without the calls between. No
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from functools import lru_cache, partial
 from types import CodeType
 from typing import Any
@@ -21,12 +21,14 @@ PRICES = ("ns[", "rest[", "work[")
 class Script:
     """Statements, and the objects that they name.
 
-    ``before`` are those that come first and hold for all others: loads of what was, and sums of what does not change.
+    ``before`` are those that come first and hold for all others: loads of what was. ``sums`` of what does not change
+    come next.
     """
 
     def __init__(self) -> None:
         self.lines: list[str] = []
         self.before: list[str] = []
+        self.sums: list[str] = []
         self.objects: dict[str, Any] = {"partial": partial}
         self._names: dict[int, str] = {}
         self._known: dict[object, Time] = {}
@@ -86,7 +88,7 @@ class Script:
         name = self._constants.get(text)
         if name is None:
             name = self._constants[text] = f"c{len(self._constants)}"
-            self.before.append(f"{name} = {text}")
+            self.sums.append(f"{name} = {text}")
         return name
 
     def made(self, time: Time) -> bool:
@@ -123,11 +125,16 @@ class Script:
         text = str(time)
         return text if text.isidentifier() or isinstance(time, int) else str(self.named(time))
 
-    def compiled(self, header: str, lines: Sequence[str]) -> Any:
-        """The function of this header and these lines."""
+    def compiled(self, header: str, lines: Sequence[str], shared: dict[Hashable, Any] | None = None) -> Any:
+        """The function of this header and these lines; among those ``shared`` the one of the same text and objects."""
         source = "\n    ".join([header, *lines])
+        key = source, tuple((name, id(value)) for name, value in self.objects.items())
+        if shared is not None and key in shared:
+            return shared[key]
         names = dict(self.objects)
         exec(_compiled(source), names)  # noqa: S102  written above, of names and numbers alone
+        if shared is not None:
+            shared[key] = names["run"]
         return names["run"]
 
 

@@ -37,5 +37,5 @@ def written(caller: Caller, plan: Plan, count: int, always: Filled | None = None
             entered += trace.entered(name)
     lines = [f"now = {me}.now", f"if {' or '.join(guards)}: return False"]
     end = [*trace.left(), *entered, f"step.mark = {mark}", f"{me}.now = {now}", "return True"]
-    run: Run = script.compiled("def run(ns, step):", [*lines, *script.before, *script.lines, *end])
+    run: Run = script.compiled("def run(ns, step):", [*lines, *script.before, *script.sums, *script.lines, *end])
     return run

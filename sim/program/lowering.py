@@ -40,6 +40,10 @@ class Prices(Protocol):
     """Durations of a decode step's operations by the tokens that its rows attend to; those at ``changing`` follow."""
 
     @property
+    def frame(self) -> Frame:
+        """What they fill."""
+
+    @property
     def rest(self) -> Sequence[int]:
         """At the positions of the others, what they take over any context."""
 
@@ -58,6 +62,7 @@ class Prices(Protocol):
 class _Timed:
     """The same over all contexts."""
 
+    frame: Frame
     rest: Sequence[int]
     changing: Sequence[int] = ()
 
@@ -125,7 +130,7 @@ class TimerLowering:
 
     def prices(self, phase: Phase) -> Prices:
         """A timer takes as long over any context."""
-        return _Timed(self.framed(phase)[1])
+        return _Timed(*self.framed(phase))
 
     def over(self, phase: Phase, contexts: Times) -> Times:
         """A timer takes as long over all contexts."""
