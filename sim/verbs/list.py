@@ -7,10 +7,18 @@ import argparse
 from sim.verbs import DONE
 from sim.verbs.parsing import Verbs, add_verb, reader_may_leave
 
+EXAMPLES = """\
+examples:
+  overlapsim list
+  overlapsim list engines          their knobs side by side
+  overlapsim list --json
+"""
+
 
 def add(verbs: Verbs) -> None:
     """Add the verb's options."""
-    verb = add_verb(verbs, "list", "list the shipped scenarios, suites, models, profiles and engines", list_shipped)
+    summary = "list the shipped scenarios, suites, models, profiles and engines"
+    verb = add_verb(verbs, "list", summary, list_shipped, EXAMPLES)
     verb.add_argument(
         "what",
         nargs="?",

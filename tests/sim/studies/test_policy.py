@@ -31,6 +31,14 @@ def greedy(queues, budget):
     return Plan(tuple((request, queues.left(request)) for request in queues.waiting))
 
 
+def alone(queues):
+    return Plan()
+
+
+def silent(queues, budget):
+    pass
+
+
 NUMBER = 7
 
 
@@ -67,6 +75,7 @@ def test_a_class_in_the_current_directory_decides() -> None:
         ("no_such_module_anywhere:Any", "No module named 'no_such_module_anywhere'"),
         ("own_policy_of_a_test:Needs", "missing 1 required positional argument"),
         ("own_policy_of_a_test:NUMBER", "no callable of (queues, budget)"),
+        ("own_policy_of_a_test:alone", "no callable of (queues, budget)"),
     ],
 )
 def test_a_policy_that_cannot_be_asked_is_refused(name: str, message: str) -> None:
@@ -82,6 +91,12 @@ def test_a_plan_above_its_budget_is_refused_with_the_policys_name() -> None:
         ScenarioError, match=r"engine\.policy: the policy chose \d prompts of .* the budget is Budget\("
     ):
         run.timeline("serial-eager")
+
+
+@pytest.mark.usefixtures("own")
+def test_an_answer_that_is_no_plan_is_refused() -> None:
+    with pytest.raises(ScenarioError, match=r"engine\.policy: the policy answered None, expected a Plan"):
+        run_with("own_policy_of_a_test:silent").timeline("serial-eager")
 
 
 def test_a_name_that_is_none_is_refused_before_anything_is_imported() -> None:
