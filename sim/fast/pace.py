@@ -24,7 +24,8 @@ class Pace:
     """What a train does to its stream: nanoseconds, from the beginning of its first call where they are submissions.
 
     ``first`` is when its first kernel is submitted; the last one starts ``before`` after the later of the first start
-    and ``slack``; ``last`` is its duration. Durations of several steps side by side give columns of each.
+    and ``slack``; ``last`` is its duration. Durations of several steps side by side give columns of each. Starts of all
+    kernels take scans; those that a pace has not, it makes when they are asked for, as a ``whole``.
     """
 
     count: int
@@ -69,10 +70,6 @@ class Pace:
             return self.one(step)
         slack, before, last = (int(np.asarray(column)[step]) for column in (self.slack, self.before, self.last))
         return Pace(self.count, self.first, slack, before, last, self.slacks[:, step], self.befores[:, step])
-
-    def summary(self, whole: Callable[[], Pace]) -> Pace:
-        """The same in few numbers, of many steps that are kept; ``whole`` makes this one again."""
-        return Pace(self.count, self.first, self.slack, self.before, self.last, _NONE, _NONE, whole=whole)
 
     @property
     def scan(self) -> Column:

@@ -104,7 +104,7 @@ class Rounds:
         bail = None
         while not steady.idle:
             self._go_on()
-            if self._composing:
+            if self._composing or (not self._scheduled and steady.idle):
                 break
             now = caller.now
             requests: tuple[Request, ...] = ()
@@ -217,8 +217,8 @@ class Rounds:
         now = self._delivered(now, self._last.process)
         quiet = self._quiet(self._last)
         arrival = self._source.next_arrival()
-        if self._composing:
-            arrival = now
+        if self._composing or (not quiet and self._steady.idle):
+            arrival = now  # the end of these rounds
         return now, FOR_EVER if arrival is None else arrival, quiet, iter(self._steady.kv_blocks(quiet)).__next__
 
     def _repeating(self, batch: Batch) -> Repeated | None:

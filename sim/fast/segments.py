@@ -15,14 +15,14 @@ from sim.fast.blocks import Tree, folded
 from sim.fast.caller import Caller
 from sim.fast.device import Stream
 from sim.fast.pace import Pace
+from sim.fast.paced import Ends, ends_of
 from sim.fast.refusal import OutsideError
 from sim.program.calls import Call
 from sim.program.constants import Constants
 from sim.program.ops import STEP, Copy, Kernel
 from sim.timeline.spans import Column, Kind
 
-REMEMBERED = 32768
-"""Steps whose paces a train keeps."""
+_NONE = np.empty(0, dtype=np.int64)
 
 
 class Filled:
@@ -185,14 +185,14 @@ class Chain:
             caller.spans.graph(stream.track, begin, filled.column[self.at], self.names, gap, step.index)
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(eq=False)
 class Train:
     """Kernels launched one after the other: positions of their durations, their names and the calls."""
 
     at: Column
     names: Column
     calls: tuple[Call, ...]
-    paces: dict[tuple[int, ...], Pace] = field(default_factory=dict, repr=False)
+    _ends: Ends | None = field(default=None, init=False, repr=False)
 
     @cached_property
     def costs(self) -> Column:
@@ -216,14 +216,11 @@ class Train:
         return sum(count * next(c.ns for c in self.calls if id(c) == number) for number, count in counts.items())
 
     def paced(self, ns: Sequence[int], constants: Constants) -> Pace:
-        """The pace of a step whose operations take this long: prompts of one length are met again."""
-        key = tuple(ns)
-        pace = self.paces.get(key)
-        if pace is None:
-            if len(self.paces) >= REMEMBERED:
-                self.paces.clear()
-            pace = self.paces[key] = self._whole(key, constants).summary(partial(self._whole, key, constants))
-        return pace
+        """The pace of a step whose operations take this long, in few numbers."""
+        if self._ends is None:
+            calls = dict(zip(self.at.tolist(), self.calls, strict=True))
+            self._ends = ends_of(int(self.at[0]), self.rest, int(self.at[-1]), calls, constants)
+        return Pace(len(self.calls), *self._ends(ns), _NONE, _NONE, whole=partial(self._whole, ns, constants))
 
     def _whole(self, ns: Sequence[int], constants: Constants) -> Pace:
         return Filled(ns).pace(self, constants)

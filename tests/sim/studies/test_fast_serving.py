@@ -206,3 +206,13 @@ def test_a_loop_is_asked_once_for_each_kind_of_batch(mode: str, monkeypatch: pyt
     assert len(launched) < len(summary.deliveries) / 20
     reference = replace(run, machine="reference").timeline(mode)
     assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
+
+
+@pytest.mark.parametrize("mode", ["serial-eager", "serial-graph", "overlap-eager", "overlap-graph"])
+def test_a_server_that_falls_idle_among_rounds_that_no_loop_is_asked_for_waits_for_requests(mode: str) -> None:
+    """A client who asks again after 2 us, which no round would notice that finds nothing to schedule."""
+    lengths = {"context": 50, "output_tokens": 12, "stop_share": 0.0}
+    run = OPEN.with_workload(rate=None, clients=1, think=2_000, requests=12, **lengths)
+    reference = replace(run, machine="reference").timeline(mode)
+    summary = replace(run, machine="fast").timeline(mode, spans=False)
+    assert (summary.deliveries, summary.served) == (reference.deliveries, reference.served)
