@@ -37,7 +37,7 @@ def test_the_table_of_an_emulated_run(capsys: Capture) -> None:
     assert re.split(r"  +", header)[:3] == ["mode", "step", "noise"]
     assert re.fullmatch(r"serial-eager +[\d.]+ ms +[\d.]+ [um]s +[\d,]+ +[\d.]+% +[\d.]+ [um]s +1\.00x", serial)
     assert overlap.startswith("overlap-eager")
-    assert re.match(r"sleep error: 30 kernels of 1\.00 ms in the median ended [\d.]+ us late in the median", note)
+    assert re.match(r"sleep error: 30 kernels of 1\.00 ms in the median ended [\d.]+ [um]s late in the median", note)
     assert err == ""
 
 
