@@ -161,3 +161,12 @@ def test_a_weighted_distribution_is_the_one_written_out(pairs: list[tuple[int, i
     if len(written):
         assert found.mean == pytest.approx(written.mean())
         assert found.quantile(share) == pytest.approx(np.quantile(written, share))
+
+
+@pytest.mark.parametrize(("waiting", "saturated"), [(2, False), (3, True)])
+def test_more_than_a_tenth_of_those_before_the_last_arrivals_may_not_wait(waiting: int, *, saturated: bool) -> None:
+    """Twenty requests, and two more at 100 that nobody can have answered by then."""
+    arrival = np.array([0] * 20 + [100] * 2)
+    first = np.array([50] * (20 - waiting) + [150] * (waiting + 2))
+    found = Latencies(arrival, arrival, first, first, np.ones(22, np.int64), Weighted.of(np.empty(0)))
+    assert found.saturated is saturated

@@ -41,3 +41,4 @@ def test_the_load_over_time_in_five_pieces() -> None:
 def test_pieces_hold_all_deliveries_but_for_those_before_the_first_arrival() -> None:
     found = LoadOverTime.of(world(), pieces=3)
     assert found.batch.tolist() == [1, pytest.approx(1.5), 1]
+    assert LoadOverTime.of(world(), pieces=2).kv_blocks.tolist() == [6, 2]  # the most of 4 and 6

@@ -78,6 +78,7 @@ def test_the_idle_time_of_a_serial_step_by_what_its_host_thread_did() -> None:
 
 def test_idle_time_after_the_call_has_returned_is_a_gap() -> None:
     assert World().call(0, 5, (10, 20)).call(5, 9, (23, 30), (34, 40)).idle(10, 40) == {"gap": 7}
+    assert World().call(0, 5, (10, 20)).call(5, 20, (23, 30)).idle(10, 30) == {"gap": 3}  # at that very instant
 
 
 def test_idle_time_that_no_span_of_the_thread_covers_is_no_work() -> None:

@@ -55,6 +55,11 @@ def test_a_graph_more_than_pays_is_not_captured() -> None:
     assert choose({3: 10, 5: 1}, Linear(), graphs=8) == Choice((3, 5), 10 * 103 + 105)
 
 
+def test_of_equal_lists_the_one_of_the_smaller_graph_is_chosen() -> None:
+    flat = Table({1: 10, 2: 10}, {(1, 1): 10, (1, 2): 10, (2, 2): 10})
+    assert choose({1: 1, 2: 1}, flat, graphs=1) == Choice((1,), 20)
+
+
 def test_where_memory_ends_below_the_largest_batch_it_runs_eager() -> None:
     found = choose({3: 10, 40: 1}, Linear(), fits=lambda graphs, largest: graphs * 5 + largest <= 20)
     assert found == Choice((3,), 10 * 103 + 1000)

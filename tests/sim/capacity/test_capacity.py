@@ -11,7 +11,7 @@ from scenarios.errors import ScenarioError
 from scenarios.loader import load_scenario
 from sim.cli import main
 from sim.studies.capacity.slo import Bound, parse_slo
-from sim.studies.capacity.study import Capacity, CapacityStudy
+from sim.studies.capacity.study import Capacity, CapacityStudy, Point
 from sim.studies.serving import ServingRun
 
 MS = 1_000_000
@@ -75,6 +75,17 @@ def test_an_slo_that_a_request_alone_breaks_is_met_at_no_rate() -> None:
     assert found.reason == "ttft_p99 16.01 ms for a request that is served alone"
 
 
+def test_every_draw_of_a_rate_is_another() -> None:
+    point = study("ttft_p99<1s", *SMALL, scenario="decode-qwen3-0.6b").point("serial-graph", 2_000.0)
+    assert len({draw["ttft_mean_us"] for draw in point.draws}) == 3
+
+
+def test_a_draw_in_which_requests_pile_up_does_not_hold() -> None:
+    fine, late = {"ttft_p99_us": 900.0, "saturated": False}, {"ttft_p99_us": 1100.0, "saturated": False}
+    point = Point(1.0, (fine, late, fine | {"saturated": True}), fine)
+    assert point.num_holding(parse_slo("ttft_p99<1ms")) == 1
+
+
 def test_every_rate_serves_the_same_requests_closer_together() -> None:
     one = study("ttft_p99<1s", *SMALL, scenario="decode-qwen3-0.6b")
     slow, fast = (one.run.with_workload(rate_scale=scale).requests().take(1 << 62) for scale in (1, 4))
@@ -107,8 +118,9 @@ def test_a_short_run_is_told_how_long_it_should_have_been() -> None:
     few = study("e2e_p50<1s", "workload.rate=1/s", "workload.requests=10", "engine.modes=serial-eager").of(
         "serial-eager"
     )
+    rate, seconds = few.bracket.low, few.at(few.bracket.low).numbers["e2e_mean_us"] / 1e6
     assert few.too_short is not None
-    assert few.too_short > 10
+    assert few.too_short - 1 < 5 * rate * seconds <= few.too_short  # so many come while a request is served five times
 
 
 def test_one_request_never_fills_a_server() -> None:

@@ -56,6 +56,16 @@ def run_ranks(*programs: list[Op], **constants: int) -> Timeline:
     return Machine(HostCosts(Constants(**constants))).run(threads, ranks=ranks)
 
 
+def test_what_ended_before_the_window_is_not_waited_for_in_it() -> None:
+    reduce = Collective("sum", 2, 40)
+    timeline = run_ranks(
+        [kernel("a", 100), reduce, kernel("b", 100), reduce], [kernel("a", 300), reduce, kernel("b", 150), reduce]
+    )
+    assert collective_wait(timeline, (0, 530), 1) == (200 + 50) / 2
+    assert collective_wait(timeline, (340, 530), 1) == 50 / 2  # the first ends at 340
+    assert collective_wait(timeline, (0, 529), 1) == 200 / 2
+
+
 def replay(first: int, last: int) -> Replay:
     return Replay("graph", Graph((kernel("a", first), Collective("sum", 2, 40), kernel("z", last))))
 

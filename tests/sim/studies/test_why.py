@@ -128,6 +128,21 @@ def test_a_host_as_fast_as_was_found_equals_graphs_and_a_slower_one_does_not() -
     assert fast <= goal < slow
 
 
+def test_requests_that_stop_early_do_not_move_a_break_even() -> None:
+    modes = ("serial-eager", "serial-graph", "overlap-graph")
+    stopping = ServingRun.of(tiny("workload.stop_share=0.9", batch=4, tokens=40))
+    assert break_evens(stopping, modes) == break_evens(RUN.with_workload(output_tokens=40), modes)
+
+
+def test_what_two_threads_pay_for_their_lock_is_a_factor_of_its_own() -> None:
+    run = ServingRun.of(tiny("engine.preset=sglang-v0.4", batch=4))
+    costly = replace(run, constants=replace(run.constants, gil_handoff=0, other_thread_call=5_000))
+    free = replace(run, constants=replace(run.constants, gil_handoff=0, other_thread_call=0))
+    gains = [{f.cause: f.gain for f in waterfall(r, "serial-eager", "overlap-eager").factors} for r in (costly, free)]
+    assert gains[0]["a second thread that launches"] == gains[1]["a second thread that launches"]
+    assert gains[0]["the lock between the threads"] < gains[1]["the lock between the threads"] == 1
+
+
 def test_there_are_no_break_evens_without_a_batch() -> None:
     run = ServingRun.of(load_scenario("decode-qwen3-0.6b", ["workload.rate=10/s"]))
     assert break_evens(run, ("serial-eager", "serial-graph")) == []

@@ -90,6 +90,8 @@ def test_verdicts_use_the_noise_of_the_repeats_speedups() -> None:
     assert one.predicted_verdict(SHIPPED) == "helps"  # 1.042x
     assert verdict(1.02, one.noise) == verdict(1 / 1.02, one.noise) == "no difference"
     assert verdict(1 / 1.03, one.noise) == "hurts"
+    assert verdict(1 / 1.105, 0.1) == verdict(1 / 1.5, 0.4) == "hurts"  # as far below as what helps lies above
+    assert verdict(1 / 1.095, 0.1) == "no difference"
     assert verdict(1.0, 0.0) == "no difference"
 
 
