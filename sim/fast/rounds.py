@@ -61,6 +61,7 @@ class Rounds:
 
     def __init__(self, caller: Caller, source: Source, launches: BatchLaunches, iterations: Iterations) -> None:
         self._caller = caller
+        self._recorder = caller.spans.recorder
         self._source = source
         self._launches = launches
         self._iterations = iterations
@@ -126,7 +127,7 @@ class Rounds:
             rows, tokens, prompts = batch.rows, batch.tokens, len(batch.prompts)
             now += work_ns("receive", len(requests), 0) + work_ns(schedule, rows, tokens, prompts)
             if batch.admitted:
-                caller.spans.recorder.scheduled(batch, now)
+                self._recorder.scheduled(batch, now)
             caller.now = now + work_ns(prepare, rows, tokens, prompts)
             iterations.launches += 1
             step = Step(batch.index, batch)
@@ -150,7 +151,7 @@ class Rounds:
         outputs = self._steady.process(batch, StepResult(now, self._source.stopped(batch)))
         now += self._caller.costs.work_ns(process, batch.rows, batch.tokens, len(batch.prompts))
         self._iterations.delivered(due)
-        self._caller.spans.recorder.emit(outputs, now)
+        self._recorder.emit(outputs, now)
         self._source.react(outputs, now)
         return now
 
@@ -204,22 +205,24 @@ class Rounds:
         self._last = repeated
         work = repeated.work
         if batch.admitted:
-            self._caller.spans.recorder.scheduled(batch, now + work[0] + work[1])
+            self._recorder.scheduled(batch, now + work[0] + work[1])
         iterations.launches += 1
         iterations.steps.append(Step(batch.index, batch))
         return repeated.prices, work, batch.index, batch.decode_context, batch.rows, batch.padding
 
     def told(self, now: int) -> Told:
         """Process a result that tells something."""
-        self._caller.spans.recorder.deliveries.add_all(self._out)
-        self._out.clear()
+        if self._out:
+            self._recorder.deliveries.add_all(self._out)
+            self._out.clear()
         assert self._last is not None
         now = self._delivered(now, self._last.process)
         quiet = self._quiet(self._last)
         arrival = self._source.next_arrival()
         if self._composing or (not quiet and self._steady.idle):
             arrival = now  # the end of these rounds
-        return now, FOR_EVER if arrival is None else arrival, quiet, iter(self._steady.kv_blocks(quiet)).__next__
+        blocks = iter(self._steady.kv_blocks(quiet)).__next__ if quiet else int
+        return now, FOR_EVER if arrival is None else arrival, quiet, blocks
 
     def _repeating(self, batch: Batch) -> Repeated | None:
         """Of rounds with as many rows, None of those that were not seen, or on a device that has not come to rest."""

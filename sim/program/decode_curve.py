@@ -72,6 +72,8 @@ class DecodeCurve:
         # whether the roofline's arithmetic is hidden behind its traffic at any size, by more than rounding can change
         arithmetic, traffic = (roofline.ns(*each) - roofline.floor for each in ((work.flops, 0), (0, work.nbytes)))
         self._traffic = roofline.bandwidth if arithmetic < 0.999 * traffic else None
+        self._floor, self._nbytes = roofline.floor, work.nbytes
+        self._row_bytes, self._edge_bytes = work.row_bytes * rows, work.row_bytes * (self._other or 0)
         # straight pieces by context: above one edge and up to the next it is an offset and a slope
         self._edges: list[int] = []
         self._offsets: list[float] = []
@@ -93,9 +95,15 @@ class DecodeCurve:
         if not self._low < context <= self._high and not self._turn(context):
             return max(1, round(self._beyond(context) * self._scale))
         found = self._offset + self._slope * context
-        if self._other is not None:
-            edge = self._bound(self._other, round(self._other * (context / self._rows)))
-            found = self._bound(self._rows, context) * (found / edge)
+        other, traffic = self._other, self._traffic
+        if other is not None:
+            near = round(other * (context / self._rows))
+            if traffic is None:
+                found = self._bound(self._rows, context) * (found / self._bound(other, near))
+            else:  # the same, spelled out
+                edge = self._floor + (self._nbytes * near + self._edge_bytes) * 1e9 / traffic
+                bound = self._floor + (self._nbytes * context + self._row_bytes) * 1e9 / traffic
+                found = bound * (found / edge)
         ns = round(found * self._scale)
         return ns if ns > 1 else 1  # noqa: FURB136  asked of every step: a call would take a tenth of it
 

@@ -44,6 +44,8 @@ class DecodePrices:
         self._changing = copies + moves
         self._attention = attention
         self._curve = curve
+        self._ns = curve.ns
+        self._row_bytes = rows * INPUTS_A_ROW
         self._moved = moved
 
     @property
@@ -53,11 +55,11 @@ class DecodePrices:
 
     def changes(self, context: int) -> list[int]:
         """Over one context, those that follow it."""
-        nbytes = self._rows * INPUTS_A_ROW + 4 * -(-context // PAGE)
+        nbytes = self._row_bytes - 4 * (-context // PAGE)
         moved = self._moved.get(nbytes)
         if moved is None:
             moved = self._moved[nbytes] = self._moving(nbytes)
-        return moved if self._attention is None else [*moved, self._curve.ns(context)]
+        return moved if self._attention is None else [*moved, self._ns(context)]
 
     def at(self, context: int) -> list[int]:
         """Over one context."""

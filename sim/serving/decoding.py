@@ -60,7 +60,7 @@ class Decoding:
 
     def kv_blocks(self, steps: int) -> list[int]:
         """Blocks in use while each of the batches in flight runs, and each of so many quiet ones after them."""
-        used = self.kv.num_blocks - self.kv.num_free
+        used = self.kv.num_used
         before = [batch.kv_blocks for batch in self.in_flight]
         if not self.grow:
             return before + [used] * steps

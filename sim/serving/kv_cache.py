@@ -28,6 +28,11 @@ class KVCache:
         """Blocks that nobody holds."""
         return len(self._returned) + self.num_blocks - self._untouched
 
+    @property
+    def num_used(self) -> int:
+        """Blocks that somebody holds."""
+        return self.num_blocks - self.num_free
+
     def blocks_for(self, tokens: int) -> int:
         """Blocks that ``tokens`` tokens need."""
         return -(-tokens // self.block_tokens)

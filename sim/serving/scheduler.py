@@ -270,7 +270,7 @@ class Scheduler(Decoding):
         if self._admitted or self._preempted:
             batch.admitted, batch.preempted = tuple(self._admitted), tuple(self._preempted)
             self._admitted, self._preempted = [], []
-        batch.kv_blocks = self.kv.num_blocks - self.kv.num_free
+        batch.kv_blocks = self.kv.num_used
         self._index += 1
         self.in_flight.append(batch)
         return batch

@@ -71,8 +71,8 @@ class Server:
             return
         step = batch.index - self._passed
         batch.slots = self.slots.reserve(step, batch.rows)
-        if batch.decode_rows:
-            feeding = self._feeding()
+        if batch.phase is not Phase.PREFILL:
+            feeding = self._feeding(batch)
             batch.sources = tuple([self.slots.slots(index) for index in feeding])
             self._reads[step] = feeding
             self._read.update(feeding)
@@ -127,14 +127,14 @@ class Server:
             self._named = batch.members, tuple(slots.slot(r.id) for r in batch.members)
         return self._named[1]
 
-    def _feeding(self) -> Sequence[int]:
+    def _feeding(self, newest: Batch) -> Sequence[int]:
         """Steps in flight that feed the newest: the last with decode rows and the prefills since, oldest first."""
         feeding: list[int] = []
-        earlier = reversed(self.scheduler.in_flight)
-        next(earlier)
-        for batch in earlier:
+        for batch in reversed(self.scheduler.in_flight):
+            if batch is newest:
+                continue
             feeding.append(batch.index - self._passed)
-            if batch.decode_rows:
+            if batch.phase is not Phase.PREFILL:
                 break
         feeding.reverse()
         return feeding

@@ -196,11 +196,10 @@ class Recorder:
     def emit(self, outputs: Outputs, now: int) -> None:
         """Stamp a step's outputs as they reach the clients."""
         batch, place = outputs.batch, len(self.deliveries)
-        prompts = batch.prompts
+        rows, prompts = batch.rows, batch.prompts
         self.deliveries.add(
-            now, batch.index, batch.rows - batch.partial if prompts else batch.rows, outputs.tokens, bool(prompts),
-            batch.kv_blocks, len(batch.preempted), batch.cached, batch.rows - len(prompts) - outputs.late,
-            batch.padding,
+            now, batch.index, rows - batch.partial if prompts else rows, outputs.tokens, bool(prompts),
+            batch.kv_blocks, len(batch.preempted), batch.cached, rows - len(prompts) - outputs.late, batch.padding,
         )  # fmt: skip
         for request in outputs.first:
             self._first[request.id] = now, place

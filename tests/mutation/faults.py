@@ -98,7 +98,7 @@ FAULTS = (
     Fault("slots are never released", SERVER,
           "            for index in self._reads.pop(step, ()):\n                self.slots.release(index)\n",
           "            for index in self._reads.pop(step, ()):\n"),
-    Fault("a step reads only the step before it", SERVER, "            if batch.decode_rows:\n                break\n",
+    Fault("a step reads only the step before it", SERVER, "            if batch.phase is not Phase.PREFILL:\n                break\n",
           "            break\n"),
     Fault("prefills run with a graph of decode", SERVER,
           "        if self.buckets is not None and batch.phase is Phase.DECODE:", "        if self.buckets is not None:"),
