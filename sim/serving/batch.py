@@ -82,7 +82,7 @@ class Batch:
         self.phase = Phase.MIXED if self.rows else Phase.PREFILL
         self.rows += len(chunks)
         self.tokens += sum([chunk.tokens for chunk in chunks])
-        self.members = (*self.members, *[chunk.request for chunk in chunks])
+        self.members += tuple([chunk.request for chunk in chunks])
         self.prompts = tuple(chunks)
 
     @property
@@ -99,7 +99,7 @@ class Batch:
     @property
     def partial(self) -> int:
         """Rows whose prompt does not end here: what they sample is dropped."""
-        return sum(not chunk.output for chunk in self.prompts)
+        return sum([not chunk.output for chunk in self.prompts])
 
     @property
     def padding(self) -> int:

@@ -71,7 +71,9 @@ class Decoding:
     def advance(self, steps: int) -> None:
         """Schedule and process so many quiet batches; those in flight become the last of them."""
         assert self._members is not None
-        attended, used = steps * len(self._members), self.kv_blocks(steps)[steps:]
+        attended, used = steps * len(self._members), [self.kv.num_used] * len(self.in_flight)
+        if self.grow or steps < len(used):
+            used = self.kv_blocks(steps)[steps:]
         if self.grow:
             for _ in range(steps):
                 self._counter += 1

@@ -109,6 +109,8 @@ class Scheduler(Decoding):
 
     def _prompt(self, request: Request) -> int:
         """Tokens that a waiting request has in its cache when it decodes: its prompt, and what it had received."""
+        if not self._received:
+            return request.context
         received = self._received.get(request.id)
         # one that was computed elsewhere has read, but not yet stored, the token it began with
         return request.context + (0 if received is None else received + request.computed)
@@ -253,7 +255,8 @@ class Scheduler(Decoding):
         if not plan.prompts:
             return self._closed(self._decoding_batch())
         # first of all, since whatever takes blocks may take those of prompts that nobody uses
-        fresh = [(r, self.kv.hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in self._rows]
+        rows, hold = self._rows, self.kv.hold
+        fresh = [(r, hold(r, self._prompt(r))) for r, _ in plan.prompts if r.id not in rows]
         batch = self._decoding_batch() if decode else Batch(self._index, Phase.PREFILL, 0, 0, 0, ())
         for request, cached in fresh:
             self._admit(request).done = cached
