@@ -60,8 +60,10 @@ def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> lis
         in_process.measure()
         time.sleep(SETTLE)  # a host that has just freed gigabytes is slow for a while
         costs["runs"] += [in_process.measure() for _ in range(ENGINE_RUNS)]
-        costs["prefill"].append(in_process.measure_prefill())
         costs["pace"].append(pace(PACE))
+        of_prompts: dict[str, Any] = {}
+        campaign.table(of_prompts, "prefill", in_process.measure_prefill)
+        costs["prefill"].append(of_prompts["prefill"])
 
     progress("host", done)
     with campaign.file("host") as tables:

@@ -65,10 +65,11 @@ def load(folder: Path) -> Measurements:
             continue
         found[name] = json.loads(path.read_text())
         if isinstance(once := found[name].get("prefill"), dict):  # an older campaign took it once
-            found[name]["prefill"] = once if "error" in once else [once]
+            found[name]["prefill"] = [once]
         problems += [
             Problem(str(path), part, f"could not be measured: {table['error']}")
-            for part, table in found[name].items()
+            for part, tables in found[name].items()
+            for table in (tables if isinstance(tables, list) else [tables])
             if isinstance(table, dict) and "error" in table
         ]
     if problems:

@@ -95,6 +95,35 @@ def test_the_first_launch_of_a_step_is_told_from_later_ones() -> None:
     assert (watch.later("embedding"), watch.beyond_later("embedding")) == ([20, 22], 0)
 
 
+def test_a_neighbour_who_comes_and_goes_leaves_a_preset_as_it_is(measured: Measurements) -> None:
+    """Two thirds of the campaign beside one: everything slower by 1.2 to 4 times, a row's share up or down."""
+    draw = np.random.default_rng(3)
+    kinds = measured.engine["runs"][0]
+    alone = {kind: 20 if kind.endswith("_per_row") else 1_000 * number for number, kind in enumerate(kinds, 20)}
+
+    def run(*, neighbour: bool) -> dict[str, int]:
+        slower = draw.uniform(1.2, 4) if neighbour else 1
+        noisy = {kind: round(ns * slower * draw.normal(1, 0.01)) for kind, ns in alone.items()}
+        shares = {kind: max(0, ns + (draw.integers(-60, 60) if neighbour else 0)) for kind, ns in alone.items()}
+        return {kind: shares[kind] if kind.endswith("_per_row") else ns for kind, ns in noisy.items()}
+
+    runs = [run(neighbour=number % 3 > 0) for number in range(18)]
+    prompts = [{"attention_prefill": 40_000 * slow, "index": 30_000, "schedule_per_prompt": 5_000 * slow}
+               for slow in (3, 1, 2, 1, 4, 2)]  # fmt: skip
+    engine = measured.engine | {"runs": runs, "prefill": prompts}
+    constants = fit_constants(measured)
+    found = fit_engine.lean(replace(measured, engine=engine), constants)
+    launch = round(1000 * constants["launch_call"].value)
+    for kind in ("gemm", "norm", "argmax", "store"):
+        assert parse_duration(found["framework"]["by_kind"][kind]) == pytest.approx(alone[kind] - launch, rel=0.03)
+    for part in ("receive", "schedule", "prepare", "process"):
+        assert parse_duration(found["host"][part]["base"]) == pytest.approx(alone[part], rel=0.03)
+        assert parse_duration(found["host"][part]["per_row"]) <= 40
+    assert found["host"]["schedule"]["per_prompt"] == "5us"
+    assert parse_duration(found["framework"]["by_kind"]["attention_prefill"]) == 40_000 - launch
+    assert "lower quartile of 18 times" in found["framework"]["source"]
+
+
 def test_what_a_step_takes_besides_its_launches_is_told_whatever_a_neighbour_does_to_them(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
