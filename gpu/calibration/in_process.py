@@ -4,37 +4,38 @@ A model of tiny tensors is served by the real scheduler, loops and device, and e
 caches as cold as between the launches of a real step, which a loop that does one thing over and over would not show.
 The kinds of a forward pass come from eager steps that the host bounds; what surrounds it, the scheduler's own work, and
 what the first launches of a pass take beyond later ones, from steps behind a sleeping device, for which the host has
-waited so long that its caches are a server's.
+waited so long that its caches are a server's. Hundreds of launches leave colder caches to the server than one replay
+does: its work around an eager pass takes a third longer, which the pass's first launch is priced with, too.
 """
 
 from __future__ import annotations
 
-import time
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import replace
-from functools import cache, partial
-from statistics import fmean, median
+from functools import cache
+from statistics import median
 
 import numpy as np
 import torch
 
-from gpu.calibration.clock import cycles, sleep
 from gpu.calibration.regression import non_negative
+from gpu.calibration.stopwatch import WORK, Steady, Stopwatch, clock, typical
 from gpu.engine.build import TorchRun
 from gpu.model.ops import Call
 from scenarios.loader import load_scenario
 from scenarios.model import ModelShape
 from sim.studies.host_numbers import ALIKE
 from sim.studies.serving import ServingRun
-from sim.timeline.metrics import steady
 from sim.timeline.spans import FIELDS, Timeline
 
 FORWARD = ("gemm", "gemm_long", "gemm_bias", "norm", "rope", "attention", "elementwise")
 FIRST = "embedding"
-"""The first launch of a forward pass, which is priced with what the first of each other kind take beyond later ones."""
+"""The first launch of a forward pass, priced with what else an eager step takes the host beyond a replayed one.
+
+That is what the first launch of each other kind takes beyond later ones, and what the server's own work takes longer.
+"""
 AROUND = ("memcpy", "stream", "event_record", "event_wait", "resolve", "replay", "argmax", "store")
-WORK = ("receive", "schedule", "prepare", "process")
 BEGINS = ("stream", "memcpy")
 """Kinds of launch that a step may begin with, on a GPU and on a CPU."""
 OF_PROMPTS = ("schedule", "prepare")
@@ -59,102 +60,6 @@ SMALL = {
     "vocab": 131072,  # so many that torch's argmax takes several launches for them, as in every model
     "qkv_bias": True,
 }
-clock: Callable[[], int] = time.perf_counter_ns
-
-
-class Stopwatch:
-    """Times every launch by its kind, in nanoseconds; the clock's own time is taken off.
-
-    With ``device_us`` the device is given that much to do in every step before it samples, a launch of kind "sleep".
-    """
-
-    def __init__(self, *, device_us: float = 0.0) -> None:
-        self.times: dict[str, list[int]] = defaultdict(list)
-        self.launches: list[tuple[int, int, str]] = []
-        self._own = min(_stamped(int) for _ in range(200))
-        self._busy: Call | None = None
-        self._watching = min(self._watched() for _ in range(5))
-        self.times.clear()
-        self.launches.clear()
-        if device_us:
-            self._busy = self.wrap("sleep", partial(sleep, cycles(device_us)))
-
-    def wrap(self, kind: str, call: Call) -> Call:
-        """The same launch, timed."""
-        times, launches, own = self.times[kind], self.launches, self._own
-        busy = self._busy if kind == "argmax" else None
-
-        def timed() -> None:
-            if busy is not None:
-                busy()
-            start = clock()
-            call()
-            took = clock() - start - own
-            times.append(took)
-            launches.append((start, took, kind))
-
-        return timed
-
-    def _watched(self, calls: int = 200) -> int:
-        """What being watched adds to a call."""
-        nothing: Call = int
-        timed = self.wrap("nothing", nothing)
-        start = clock()
-        for _ in range(calls):
-            timed()
-        watched = clock()
-        for _ in range(calls):
-            nothing()
-        return max(0, round((2 * watched - start - clock()) / calls))
-
-    def besides(self, spans: Iterable[tuple[int, int]]) -> list[int]:
-        """What each of these spans of the clock (ns) took besides the launches in it, and besides watching them.
-
-        Both are of the same step: a host that a neighbour slows down does not pass for work between the launches, as
-        it would in the difference of two runs.
-        """
-        starts = np.array([start for start, _, _ in self.launches])
-        sums = np.concatenate(([0], np.cumsum([took for _, took, _ in self.launches])))
-        found = []
-        for start, end in spans:
-            first, last = np.searchsorted(starts, (start, end)).tolist()
-            taken = int(sums[last] - sums[first]) + (last - first) * self._watching
-            found.append(max(0, end - start - taken))
-        return found
-
-    def steps(self) -> list[dict[str, list[int]]]:
-        """The launches of every step up to its sampling, by kind, each in order."""
-        steps: list[dict[str, list[int]]] = [defaultdict(list)]
-        for _, took, kind in self.launches:
-            steps[-1][kind].append(took)
-            if kind == "argmax":
-                steps.append(defaultdict(list))
-        return steps[:-1]
-
-    def later(self, kind: str) -> list[int]:
-        """The launches of a kind but for the first in each step; all of one that a step launches once."""
-        times, a_step = self.times[kind], self._in_a_step(kind)
-        return [ns for i, ns in enumerate(times) if i % a_step] if a_step > 1 else times
-
-    def beyond_later(self, kind: str) -> int:
-        """What the first launch of a kind takes beyond the later ones of its step; 0 of one that has none."""
-        times, a_step = self.times[kind], self._in_a_step(kind)
-        return typical(times[::a_step]) - typical(self.later(kind)) if a_step > 1 else 0
-
-    def _in_a_step(self, kind: str) -> int:
-        return len(self.times[kind]) // len(self.times["argmax"])
-
-
-def _stamped(call: Call) -> int:
-    start = clock()
-    call()
-    return clock() - start
-
-
-def typical(times: list[int]) -> int:
-    """The mean without the slowest hundredth, which are interruptions."""
-    kept = sorted(times)[: max(1, len(times) - max(1, len(times) // 100))]
-    return round(fmean(kept))
 
 
 @cache
@@ -172,15 +77,19 @@ def _run(rows: int) -> TorchRun:
     return run
 
 
-def _forward() -> dict[str, int]:
-    """What the launches of a decode step's forward pass take, the first of each kind in a number of their own."""
+def _decode() -> tuple[dict[str, int], dict[str, int]]:
+    """The numbers of a decode step but for its rows' shares: launches by kind, and the scheduler's work."""
+    run = _run(ROWS[0])
     watch = Stopwatch()
-    _timed(_run(ROWS[0]), "overlap-eager", watch)
+    _timed(run, "overlap-eager", watch)
     numbers = {kind: typical(watch.later(kind)) for kind in FORWARD}
-    watch = Stopwatch(device_us=DEVICE_US)
-    _timed(_run(ROWS[0]), "serial-eager", watch)
-    beyond = sum(watch.beyond_later(kind) for kind in (*FORWARD, "kv_write", "combine"))
-    return numbers | {FIRST: typical(watch.times[FIRST]) + max(0, beyond)}
+    eager, replayed = Stopwatch(device_us=DEVICE_US), Stopwatch(device_us=DEVICE_US)
+    around = Steady.of(_timed(run, "overlap-eager", eager)).around(eager, FIRST)
+    steps = Steady.of(_timed(run, "overlap-graph", replayed))
+    beyond = sum(eager.beyond_later(kind) for kind in (*FORWARD, "kv_write", "combine"))
+    longer = around - steps.around(replayed, "replay")
+    numbers[FIRST] = typical(eager.times[FIRST]) + max(0, beyond) + max(0, longer)
+    return numbers | {kind: typical(replayed.times[kind]) for kind in AROUND}, steps.work(replayed)
 
 
 def measure() -> dict[str, int]:
@@ -188,17 +97,13 @@ def measure() -> dict[str, int]:
 
     ``prepare`` includes filling the step's inputs, ``process`` fetching its tokens and whatever the loop itself takes.
     """
-    numbers = _forward()
-    work = []
-    for rows in ROWS:
-        watch = Stopwatch(device_us=DEVICE_US)
-        work.append(_work(_timed(_run(rows), "overlap-graph", watch), watch))
-        if rows == ROWS[0]:
-            numbers |= {kind: typical(watch.times[kind]) for kind in AROUND}
     few, many = ROWS
+    numbers, work = _decode()
+    watch = Stopwatch(device_us=DEVICE_US)
+    of_many = Steady.of(_timed(_run(many), "overlap-graph", watch)).work(watch)
     for name in WORK:
-        per_row = max(0, round((work[1][name] - work[0][name]) / (many - few)))
-        numbers[name] = max(0, work[0][name] - few * per_row)
+        per_row = max(0, round((of_many[name] - work[name]) / (many - few)))
+        numbers[name] = max(0, work[name] - few * per_row)
         numbers[f"{name}_per_row"] = per_row
     return numbers
 
@@ -214,7 +119,7 @@ def measure_prefill() -> dict[str, int]:
     its tokens, from steps of one prompt, between steps that decode, to dozens, all of sizes that were launched before:
     binding the launches of a new size is left out; and what each request takes to receive.
     """
-    numbers = _launches(_forward())
+    numbers = _launches(_decode()[0])
     rows: list[tuple[int, int, dict[str, int]]] = []
     received = []
     for length in (None, *LENGTHS):
@@ -341,25 +246,3 @@ def _device() -> str:
 def _timed(run: TorchRun, mode: str, watch: Stopwatch) -> Timeline:
     run.wrap = watch.wrap
     return run.run(mode)
-
-
-def _work(timeline: Timeline, watch: Stopwatch) -> dict[str, int]:
-    """The scheduler's work in a steady step: all of it that is neither a launch nor a wait."""
-    bounds = steady(timeline.deliveries)
-    start, end, steps = bounds[0].time, bounds[-1].time, len(bounds) - 1
-    names = (*WORK, "launch", "cudaEventSynchronize")
-    spans = {name: _spans(timeline, name, start, end) for name in names}
-    found = {name: typical([e - b for b, e in spans[name]]) for name in WORK}
-    origin = timeline.origin
-    found["prepare"] += round(median(watch.besides((origin + b, origin + e) for b, e in spans["launch"])))
-    between = (end - start - sum(e - b for every in spans.values() for b, e in every)) // steps
-    found["process"] += typical(watch.times["fetch"]) + max(0, between)
-    return found
-
-
-def _spans(timeline: Timeline, name: str, start: int, end: int) -> list[tuple[int, int]]:
-    """Beginnings and ends of the spans of this name that lie within a time."""
-    rows = timeline.table[timeline.column("name") == timeline.names.index(name)]
-    begins, ends = rows[:, FIELDS.index("start")], rows[:, FIELDS.index("end")]
-    inside = (begins >= start) & (ends <= end)
-    return [(int(begin), int(stop)) for begin, stop in zip(begins[inside], ends[inside], strict=True)]

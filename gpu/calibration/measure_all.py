@@ -61,9 +61,10 @@ def measure(folder: Path, progress: Progress = lambda _what, _done: None) -> lis
         time.sleep(SETTLE)  # a host that has just freed gigabytes is slow for a while
         costs["runs"] += [in_process.measure() for _ in range(ENGINE_RUNS)]
         costs["pace"].append(pace(PACE))
-        of_prompts: dict[str, Any] = {}
-        campaign.table(of_prompts, "prefill", in_process.measure_prefill)
-        costs["prefill"].append(of_prompts["prefill"])
+        if len(costs["pace"]) % 2:  # these take longer, and scatter less
+            of_prompts: dict[str, Any] = {}
+            campaign.table(of_prompts, "prefill", in_process.measure_prefill)
+            costs["prefill"].append(of_prompts["prefill"])
 
     progress("host", done)
     with campaign.file("host") as tables:

@@ -6,6 +6,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -28,6 +29,9 @@ from gpu.calibration.clock import (
     summary,
 )
 from gpu.kernels.decode_attention import combine_kernel
+
+THREADS = 15
+"""Threads whose launches are timed beside pure Python."""
 
 
 def host_calls() -> dict[str, Any]:
@@ -159,16 +163,23 @@ def _fired_before(ev: torch.cuda.Event) -> dict[str, float]:
 
 
 def gil() -> dict[str, Any]:
-    """A launching thread beside a thread of pure Python: when each launch returned."""
+    """A launching thread beside a thread of pure Python: when each launch returned, and on which core.
+
+    Every run has a new thread, since what launching from one costs is drawn with the thread.
+    """
     x, y = torch.zeros(4096, device=DEV), torch.zeros(4096, device=DEV)
     stamps: list[int] = []
     began: list[int] = []
 
+    core = -1
+
     def launch(n: int = 3000) -> None:
+        nonlocal core
         began.append(now())
         for _ in range(n):
             torch.add(x, y, out=x)
             stamps.append(now())
+        core = _core()
 
     def pure(ms: float) -> tuple[int, int, int]:
         start = now()
@@ -189,7 +200,7 @@ def gil() -> dict[str, Any]:
     second = (stamps[-1] - began[0]) / 3e6
     count_alone = pure(30)[2]
     runs = []
-    for _ in range(5):
+    for _ in range(THREADS):
         stamps.clear()
         began.clear()
         other = threading.Thread(target=launch)
@@ -211,9 +222,17 @@ def gil() -> dict[str, Any]:
                 "pure_ms": (stop - start) / 1e6,
                 "pure_count": count,
                 "pure_alone": count_alone,
+                "core": core,
+                "core_of_first": _core(),
             }
         )
     return {"alone_us": alone, "second_thread_us": second, "switch_interval_s": sys.getswitchinterval(), "runs": runs}
+
+
+def _core() -> int:
+    """The processor that the calling thread was last seen on, -1 where the system does not tell."""
+    told = Path(f"/proc/self/task/{threading.get_native_id()}/stat")
+    return int(told.read_text().rsplit(")", 1)[1].split()[36]) if told.exists() else -1
 
 
 def streams() -> list[dict[str, Any]]:

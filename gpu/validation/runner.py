@@ -84,7 +84,8 @@ def measure(
                 if clients := client_metrics(loaded, timeline):
                     measured.clients.setdefault(mode, []).append(clients)
                 progress(f"{configuration.name}: repeat {number} of {repeats}")
-            measured.host_numbers.append(backend.measure_host(backend.on, computes_prompts(loaded)))
+            of_prompts = computes_prompts(loaded) and number % 2 == 1  # they take seconds
+            measured.host_numbers.append(backend.measure_host(backend.on, of_prompts))
         measured.captures = _captures(configuration, session)
     finally:
         gc.unfreeze()

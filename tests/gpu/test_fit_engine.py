@@ -87,7 +87,7 @@ def test_a_kind_without_a_number_costs_what_another_does() -> None:
 
 def test_the_first_launch_of_a_step_is_told_from_later_ones() -> None:
     pytest.importorskip("torch")
-    from gpu.calibration.in_process import Stopwatch
+    from gpu.calibration.stopwatch import Stopwatch
 
     watch = Stopwatch()
     watch.times |= {"argmax": [9, 9], "gemm": [30, 10, 12, 28, 11, 11], "embedding": [20, 22]}
@@ -128,7 +128,7 @@ def test_what_a_step_takes_besides_its_launches_is_told_whatever_a_neighbour_doe
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     pytest.importorskip("torch")
-    from gpu.calibration import in_process
+    from gpu.calibration import stopwatch
 
     now, slow = [0], [1]
 
@@ -139,8 +139,8 @@ def test_what_a_step_takes_besides_its_launches_is_told_whatever_a_neighbour_doe
     def work(ns: int) -> None:
         now[0] += ns * slow[0]
 
-    monkeypatch.setattr(in_process, "clock", clock)
-    watch = in_process.Stopwatch()
+    monkeypatch.setattr(stopwatch, "clock", clock)
+    watch = stopwatch.Stopwatch()
     launches = [watch.wrap("gemm", partial(work, 9_000)), watch.wrap("norm", partial(work, 4_000))]
     spans = []
     for slow[0] in (1, 1, 4, 1, 2):
