@@ -72,8 +72,9 @@ class StepPrices:
     def parts(self, rows: int, bucket: int | None) -> StepParts:
         """What a step is made of; without a bucket it is launched kernel by kernel."""
         costs, pieces = self._costs, self._pieces(rows, bucket)
+        work = sum(costs.work_ns(name, rows, rows) for name in ("schedule", "prepare", "process"))
         return StepParts(
-            work=sum(costs.work_ns(name, rows, rows) for name in ("receive", "schedule", "prepare", "process")),
+            work=work + costs.work_ns("receive", 0, 0),  # whose rows are requests that have come
             launches=sum(costs.call(op).ns for _, ops in pieces for op in ops),
             device=sum(self._on_device(op) for stream, ops in pieces if stream == FORWARD for op in ops),
         )

@@ -56,7 +56,7 @@ def test_at_a_constant_interval_a_server_sustains_all_that_it_can_serve() -> Non
     """Nobody waits for another until the interval is shorter than the 16.01 ms of a request."""
     regular = (*TIMER, "workload.rate=10/s", "workload.requests=300", "workload.arrivals=constant")
     found = study("queue_p99<5ms", *regular, replications=1).of("serial-eager")
-    assert found.bracket.low <= 1 / 0.016011 < found.bracket.high
+    assert found.bracket.low <= 1 / 0.01601 < found.bracket.high
     assert found.gpus(200) == (4, 4)  # 62.46 a second each
 
 
