@@ -94,7 +94,7 @@ class EnginePreset(Table):
 
     The KV cache has `kv_blocks` blocks; None takes what weights and captured graphs leave of `memory_share` of the
     device's memory, 0.9 being vLLM's default for what an engine plans with. `graph_memory` is what a captured graph
-    holds; None takes what was measured on an H200, by kernels. `kv_reservation` gives a request the blocks of its
+    holds; None takes what was measured on an H100, by kernels. `kv_reservation` gives a request the blocks of its
     longest output when it is admitted, or lets it grow block by block: then `watermark` of all blocks stay free at an
     admission (0.01 being vLLM's), and when none are left whoever was admitted last computes its prompt again. With
     `prefix_cache` prompts that begin alike are computed once and share blocks, as long as these are not needed

@@ -18,7 +18,7 @@ from sim.studies.buckets.memory import GraphMemory
 def graph_bytes(shape: ModelShape, engine: EnginePreset, buckets: tuple[int, ...], lower: Lowering) -> int:
     """What the graphs of all buckets hold, and those of prompt steps in pieces if the engine has such.
 
-    One of a graph's kernels holds what was measured on an H200, unless the engine says what a graph holds. Leaves out
+    One of a graph's kernels holds what was measured on an H100, unless the engine says what a graph holds. Leaves out
     that piecewise graphs share one pool of activations with the others.
     """
     decode = Batch(0, BatchPhase.DECODE, 1, 1, 1, (), bucket=buckets[0], counter=1)

@@ -9,9 +9,11 @@ from hypothesis import strategies as st
 from scenarios.errors import ScenarioError
 from scenarios.loader import load_scenario
 from sim.cli import main
-from sim.serving.request import Request
+from sim.serving.batch import Batch, Outputs, Phase
+from sim.serving.request import Reason, Request
 from sim.serving.router import LeastLoaded, RoundRobin
 from sim.serving.source import RequestSource
+from sim.studies.fleet import Fleet, ServerSource
 from sim.studies.results import run_all
 from sim.studies.servers import timelines, tokens_per_s
 from sim.studies.serving import ServingRun
@@ -66,6 +68,15 @@ def test_the_least_loaded_server_is_that_by_what_all_of_them_had_answered(
     for request, arrival, number in served:
         loads = loads_at(servers, request, arrival)
         assert loads[number] == min(loads)
+
+
+def test_what_is_answered_at_the_very_instant_is_no_load_any_more() -> None:
+    source = RequestSource([Request(0, 5, 1)])
+    server = ServerSource(Fleet(source, RoundRobin(), 1), source)
+    server.give(Request(0, 5, 1))
+    batch = Batch(0, Phase.PREFILL, 1, 5, 0, ())
+    server.react(Outputs(batch, 1, (), ((Request(0, 5, 1), 1, Reason.LENGTH),), 0, ()), 700)
+    assert [server.load(time) for time in (0, 699, 700, 701)] == [1, 1, 0, 0]
 
 
 @SOME

@@ -35,6 +35,18 @@ def test_graphs_take_their_kernels_and_the_largest_ones_activations() -> None:
         assert blocks(run, f"{mode}-graph") == left(run, graphs)
 
 
+def test_graphs_in_pieces_take_theirs_beside_those_of_decode() -> None:
+    whole, pieces = (
+        run_with("engine.preset=vllm-v1", "engine.graph_memory=20MiB", "engine.buckets=[1]", *more)
+        for more in (["engine.piecewise=[1]"], ["engine.piecewise=[1, 2, 3, 4, 5, 6, 7]"])
+    )
+    more_rows = 6 * activations_a_row(whole.part)
+    assert left(whole, 0) - blocks(whole, "serial-graph") >= 2 * 20 * 2**20 // (2 * 2**20)
+    assert blocks(whole, "serial-graph") - blocks(pieces, "serial-graph") == pytest.approx(
+        (6 * 20 * 2**20 + more_rows) / (2 * 2**20), abs=1
+    )
+
+
 def test_each_bucket_takes_blocks_away() -> None:
     few, many = (run_with("engine.graph_memory=20MiB", f"engine.buckets={b}") for b in ([64], [1, 2, 4, 8, 16, 32, 64]))
     assert blocks(few, "serial-graph") - blocks(many, "serial-graph") == 6 * 20 * 2**20 // (2 * 2**20)

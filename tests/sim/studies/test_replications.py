@@ -43,6 +43,7 @@ def test_draws_become_means_and_intervals_of_what_all_of_them_have() -> None:
         "ttft_p50_us": 20.0, "tpot_p50_us": None, "saturated": True, "idle": {"gap": 4.0}, "late_rows": 1.0,
     }  # fmt: skip
     assert combined(draws[:1]) == draws[0]
+    assert combined(draws[:2])["saturated"] is False  # one of two is not most of them
 
 
 @pytest.mark.parametrize(

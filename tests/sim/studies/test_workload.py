@@ -138,6 +138,21 @@ def test_stop_share_says_how_many_stop_by_token() -> None:
     assert stops(build_source(workload(batch=50)), 7) == [None] * 50
 
 
+def test_a_traced_answer_as_long_as_the_limit_ends_by_length_and_a_shorter_one_by_a_stop(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text(
+        "".join(f'{{"timestamp": 0, "input_length": 5, "output_length": {n}}}\n' for n in (3, 7, 9))
+    )
+    one = build_source(workload(trace=str(tmp_path / "a.jsonl"), max_tokens=7, stop_share=1.0))
+    assert [r.max_tokens for r in one.everything()] == [7, 7, 7]
+    assert stops(one, 7) == [3, None, None]
+
+
+def test_groups_share_no_piece_of_their_prompts() -> None:
+    shared = {"groups": 3, "tokens": 1100}
+    source = build_source(workload(batch=None, rate="1/s", requests=30, context=1200, shared_prefix=shared))
+    assert sorted({r.hashes for r in source.everything()}) == [(0, 1), (2, 3), (4, 5)]
+
+
 def test_foreseen_stops_become_length_limits_of_the_same_tokens() -> None:
     hidden = stops(build_source(workload(batch=50, stop_share=0.5), seed=1), 7)
     foreseen = build_source(workload(batch=50, stop_share=0.5), seed=1, foreseen_stops=True)

@@ -61,6 +61,8 @@ def test_a_tail_is_told_of_thousands_only() -> None:
     assert [name for name in client_metrics(loaded, many) if "p99" in name] == [
         "ttft_p99_ns", "tpot_p99_ns", "itl_p99_ns",
     ]  # fmt: skip
+    few = served(*[(0, n, n + 10, 2) for n in range(1999)], timeline=timeline)
+    assert not [name for name in client_metrics(loaded, few) if "p99" in name]
 
 
 def test_closed_batches_and_programs_have_no_clients() -> None:
