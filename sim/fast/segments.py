@@ -22,6 +22,8 @@ from sim.program.constants import Constants
 from sim.program.ops import STEP, Copy, Kernel
 from sim.timeline.spans import Column, Kind
 
+REMEMBERED = 32768
+"""Lists of durations whose paces a train keeps: prompts of one length come again."""
 _NONE = np.empty(0, dtype=np.int64)
 
 
@@ -193,6 +195,7 @@ class Train:
     names: Column
     calls: tuple[Call, ...]
     _ends: Ends | None = field(default=None, init=False, repr=False)
+    _known: dict[int, tuple[Sequence[int], Pace]] = field(default_factory=dict, init=False, repr=False)
 
     @cached_property
     def costs(self) -> Column:
@@ -216,11 +219,18 @@ class Train:
         return sum(count * next(c.ns for c in self.calls if id(c) == number) for number, count in counts.items())
 
     def paced(self, ns: Sequence[int], constants: Constants) -> Pace:
-        """The pace of a step whose operations take this long, in few numbers."""
+        """The pace of a step whose operations take this long, in few numbers; lists that come again are known."""
+        known = self._known.get(id(ns))
+        if known is not None and known[0] is ns:
+            return known[1]
         if self._ends is None:
             calls = dict(zip(self.at.tolist(), self.calls, strict=True))
             self._ends = ends_of(int(self.at[0]), self.rest, int(self.at[-1]), calls, constants)
-        return Pace(len(self.calls), *self._ends(ns), _NONE, _NONE, whole=partial(self._whole, ns, constants))
+        pace = Pace(len(self.calls), *self._ends(ns), _NONE, _NONE, whole=partial(self._whole, ns, constants))
+        if len(self._known) >= REMEMBERED:
+            self._known.clear()
+        self._known[id(ns)] = ns, pace
+        return pace
 
     def _whole(self, ns: Sequence[int], constants: Constants) -> Pace:
         return Filled(ns).pace(self, constants)

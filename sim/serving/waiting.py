@@ -50,8 +50,11 @@ class ArrivalOrder(Waiting):
 
     def take(self, requests: Collection[Request]) -> None:
         """From the front, at no cost for those behind; out of order at the cost of a look at the whole queue."""
-        ids = {request.id for request in requests}
-        queue, taken = self._requests, []
+        queue = self._requests
+        if len(requests) == 1 and queue and queue[0] is next(iter(requests)):
+            queue.popleft()
+            return
+        taken, ids = [], {request.id for request in requests}
         while queue and queue[0].id in ids:
             taken.append(queue.popleft())
         if len(taken) == len(requests):
