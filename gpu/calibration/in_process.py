@@ -137,9 +137,13 @@ def measure_prefill() -> dict[str, int]:
 
 
 def _launches(decode: dict[str, int]) -> dict[str, int]:
-    """The two kinds that only prefill steps launch, and in them what the others take beyond ``decode``'s numbers."""
-    watch = Stopwatch()
-    _timed(_prefilling(None), "overlap-eager", watch)
+    """The two kinds that only prefill steps launch, and in them what the others take beyond ``decode``'s numbers.
+
+    As those of a decode step, first launches are taken behind a sleeping device: how cold they are depends on how long
+    the host has waited.
+    """
+    watch = Stopwatch(device_us=DEVICE_US)
+    _timed(_prefilling(None), "serial-eager", watch)
     steps = [step for step in watch.steps() if "attention_prefill" in step]
     a_layer = {kind: len(times) // LAYERS for kind, times in steps[0].items() if len(times) >= LAYERS}
     later = {kind: typical([ns for step in steps for ns in step[kind][1:]]) for kind in a_layer}

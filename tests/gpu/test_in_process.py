@@ -26,6 +26,8 @@ def numbers(monkeypatch: pytest.MonkeyPatch, *steps: Launches) -> dict[str, int]
     def timed(_run: object, _mode: str, watch: in_process.Stopwatch) -> None:
         watch.launches += [(0, ns, kind) for step in steps for kind, ns in step]
 
+    watch = in_process.Stopwatch()  # one that keeps no device busy
+    monkeypatch.setattr(in_process, "Stopwatch", lambda **_: watch)
     monkeypatch.setattr(in_process, "LAYERS", 2)
     monkeypatch.setattr(in_process, "_prefilling", lambda _length: None)
     monkeypatch.setattr(in_process, "_timed", timed)
