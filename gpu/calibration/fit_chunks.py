@@ -49,7 +49,9 @@ def chunk_costs(chunks: Table, multiprocessors: int, graph_gap: float) -> dict[s
     if missed:
         cached["residual"] = f"four and more as turns of two: worst {100 * max(missed):.1f}% of {len(missed)}"
     return {
-        "kv_read": kind_cost(gathers, f"{about}: half of both gathers of a piece and its context"),
+        "kv_read": kind_cost(
+            gathers, f"tables by [width] over tokens: {about}: half of both gathers of a piece and its context"
+        ),
         "attention_cached": cached,
     }
 
@@ -60,5 +62,5 @@ def _points(per: dict[tuple[int, int], float], dim: int) -> list[list[Any]]:
 
 def _gather(row: Table, graph_gap: float) -> Row:
     """One gather: it reads and writes a row of each token of the piece and before it."""
-    moved = 2 * BF16 * (row["start"] + row["tokens"]) * load_model(row["model"]).kv_size
-    return Row((), 1, row["gathers"] / GATHERS - graph_gap, moved)
+    width, tokens = load_model(row["model"]).kv_size, row["start"] + row["tokens"]
+    return Row((width,), tokens, row["gathers"] / GATHERS - graph_gap, 2 * BF16 * tokens * width)

@@ -180,7 +180,9 @@ class Transformer:
         if keys := work.gathered:
             nbytes = 2 * keys * shape.kv_size * shape.dtype_bytes
             for name in ("gather_keys", "gather_values"):
-                yield self.durations.kernel(name, "gather", self.durations.read, nbytes=nbytes)
+                yield self.durations.kernel(
+                    name, "gather", self.durations.read, nbytes=nbytes, rows=keys, shape=(shape.kv_size,)
+                )
         if work.prompts:
             yield self.durations.prefill_attention(self._heads, work.prompts, self._prefill_work)
 
