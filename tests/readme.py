@@ -10,6 +10,7 @@ import io
 import re
 import shlex
 import sys
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from scenarios.loader import load_profile
@@ -20,7 +21,7 @@ from sim.studies.micro.comparison import everything
 from sim.studies.micro.tables import Tables
 from sim.studies.table import time
 from sim.studies.validation.clients import client_errors
-from sim.studies.validation.results_file import ResultsFile, read_results
+from sim.studies.validation.results_file import Case, ResultsFile, read_results
 from sim.studies.validation.scores import VERDICTS
 from sim.studies.validation.summary import Summary
 from sim.verbs import BAD_INPUT
@@ -113,17 +114,36 @@ def verdicts(folder: Path) -> None:
 def serving() -> None:
     """What clients of the validated open loop saw, and by how much the predictions of it were off."""
     names = ("tokens_per_s", "tpot_mean_ns", "ttft_p50_ns", "ttft_p90_ns", "tpot_p50_ns", "tpot_p90_ns")
-    heads = (name.removesuffix("_ns").replace("_", " ") for name in names)
-    lines = [f"| rate | mode | {' | '.join(heads)} |", "|---" * (2 + len(names)) + "|"]
-    for case in read_results(H100 / "h200-serving.json").cases:
-        rate = next(text.partition("=")[2] for text in case.set if text.startswith("workload.rate"))
+    _clients("h200-serving.json", "rate", lambda case: _set(case, "workload.rate"), names)
+
+
+def scheduling() -> None:
+    """The same of prompts in pieces and whole, and of a cache that is too small."""
+    names = ("tokens_per_s", "tpot_mean_ns", "ttft_p50_ns", "ttft_p90_ns", "itl_p50_ns", "itl_p90_ns", "itl_p99_ns")
+    whole = {"false": ", whole"}
+    _clients(
+        "scheduling.json", "scenario",
+        lambda case: f"{case.scenario}{whole.get(_set(case, 'engine.chunked_prefill'), '')}", names,
+    )  # fmt: skip
+
+
+def _set(case: Case, key: str) -> str:
+    """What a case sets a field to; empty where it leaves it."""
+    return next((text.partition("=")[2] for text in case.set if text.startswith(f"{key}=")), "")
+
+
+def _clients(name: str, head: str, label: Callable[[Case], str], metrics: Sequence[str]) -> None:
+    """The median run of every case, and the error of its prediction by host costs of its process; ! beyond limits."""
+    heads = (metric.removesuffix("_ns").replace("_", " ") for metric in metrics)
+    lines = [f"| {head} | mode | {' | '.join(heads)} |", "|---" * (2 + len(metrics)) + "|"]
+    for case in read_results(H100 / name).cases:
         found = {error.name: error for error in client_errors([case], in_process=True)}
         cells = []
-        for name in names:
-            error = found[name]
-            value = time(error.measured / 1000) if name.endswith("_ns") else f"{error.measured:,.0f}"
+        for metric in metrics:
+            error = found[metric]
+            value = time(error.measured / 1000) if metric.endswith("_ns") else f"{error.measured:,.0f}"
             cells.append(f"{value} {error.error:+.1%}{'' if error.within else ' !'}")
-        lines.append(f"| {rate} | {case.mode} | {' | '.join(cells)} |")
+        lines.append(f"| {label(case)} | {case.mode} | {' | '.join(cells)} |")
     sys.stdout.write("\n".join(lines) + "\n")
 
 
@@ -147,6 +167,7 @@ TABLES = {
     "validation-h100": lambda: validation(H100),
     "verdicts-h100": lambda: verdicts(H100),
     "serving": serving,
+    "scheduling": scheduling,
     "constants": constants,
 }
 _BLOCK = re.compile(r"```console\n\$ (overlapsim[^\n]*)\n(.*?)```", re.DOTALL)
