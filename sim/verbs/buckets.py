@@ -34,7 +34,7 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--graph-memory",
         metavar="SIZE",
-        help="what one captured graph of your engine holds (default: measured on an H200, by its kernels)",
+        help="what one captured graph of your engine holds (default: measured on an H100, by its kernels)",
     )
     verb.add_argument(
         "--mode", choices=("serial-graph", "overlap-graph"), default="overlap-graph", help="default overlap-graph"

@@ -45,8 +45,8 @@ def add(verbs: Verbs) -> None:
     verb.add_argument(
         "--seeds", type=int, default=1, metavar="N", help="seeds at each point, from --seed on (default 1)"
     )
-    verb.add_argument("--jobs", type=int, default=1, metavar="N", help="processes here (default 1, -1: one a core)")
     where = verb.add_mutually_exclusive_group()
+    where.add_argument("--jobs", type=int, default=1, metavar="N", help="processes here (default 1, -1: one a core)")
     where.add_argument("--dask", metavar="ADDRESS", help="run on the Dask cluster with this scheduler")
     where.add_argument("--ray", action="store_true", help="run on the Ray cluster this machine belongs to")
     verb.add_argument("--device", choices=("cpu", "cuda"), help="points side by side as PyTorch tensors there")
@@ -143,7 +143,7 @@ def _check(arguments: argparse.Namespace, keys: list[str]) -> None:
         problems.append(Problem("--resume", "", "there is no --out to go on with"))
     needed = [] if out is None else ["duckdb"]
     needed += ["distributed"] if arguments.dask else ["ray"] if arguments.ray else []
-    needed += ["joblib"] if arguments.jobs != 1 and not (arguments.dask or arguments.ray) else []
+    needed += ["joblib"] if arguments.jobs != 1 else []
     missing = [name for name in needed if find_spec(name) is None]
     if missing:
         extra = "dask" if arguments.dask else "ray" if arguments.ray else "sweep"

@@ -184,6 +184,7 @@ def test_without_a_file_a_sweep_says_where_the_gain_is_least_and_most(
         (["--resume"], "--resume: there is no --out to go on with"),
         (["--dask", "tcp://127.0.0.1:1"], "--dask: found 'tcp://127.0.0.1:1', where no Dask scheduler answers"),
         (["--out", "a.parquet", "--jobs", "0"], "--jobs: found 0"),
+        (["--jobs", "2", "--ray"], "argument --ray: not allowed with argument --jobs"),
         (["--out", "a.parquet", "--vary", "host.scale=fast"], "no point can be run"),
     ],
 )
