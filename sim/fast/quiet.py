@@ -31,7 +31,7 @@ Told = tuple[int, int, int, Callable[[], int]]
 """After a server was told a result: the time, the next arrival, how many quiet rounds follow, KV blocks of each."""
 
 
-class Server(Protocol):
+class Asking(Protocol):
     """Who is asked where rounds are not quiet."""
 
     def ask(self, done: int, now: int) -> Asked | None:
@@ -75,7 +75,7 @@ class Stretch:
 
     def run(
         self, work: Sequence[int], batch: Batch, prices: Prices, used: Sequence[int], steps: int,
-        arrival: int | None, iterations: Iterations, server: Server | None = None, out: list[Any] | None = None,
+        arrival: int | None, iterations: Iterations, server: Asking | None = None, out: list[Any] | None = None,
     ) -> int:  # fmt: skip
         """Run up to so many iterations after a batch's, which may have other rows than the first; returns how many.
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from sim.fast.blocks import Blocks, Times, Tree, folded
 from sim.fast.pace import Pace
+from sim.fast.segments import Train
 from sim.program.calls import Call
 from sim.program.constants import Constants
 
@@ -72,3 +73,27 @@ def test_a_linked_pace_is_the_scanned_one(
         linked = Pace.linked(calls[0], durations[at[0]], blocks.link(durations), durations[at[-1]], len(at), constants)
         for field in ("count", "first", "slack", "before", "last"):
             assert getattr(linked, field) == getattr(scanned, field), field
+
+
+@settings(max_examples=examples(150))
+@given(
+    at=sequences.filter(lambda numbers: len(numbers) > 1),
+    ns=st.lists(st.integers(0, 40), min_size=6, max_size=6),
+    later_ns=st.lists(st.integers(0, 40), min_size=6, max_size=6),
+    held=st.lists(st.integers(0, 9), min_size=6, max_size=6),
+    gap=st.integers(0, 9),
+    latency=st.integers(0, 30),
+)
+def test_a_pace_in_few_numbers_is_the_scanned_one(
+    at: list[int], ns: list[int], later_ns: list[int], held: list[int], gap: int, latency: int
+) -> None:
+    constants = Constants(stream_gap=gap, launch_latency=latency)
+    calls = {i: Call("launch", held[i], 3) for i in range(6)}
+    train = Train(np.array(at), np.zeros(len(at), dtype=np.int64), tuple(calls[i] for i in at))
+    returns = np.cumsum([calls[i].ns for i in at])
+    for durations in (ns, later_ns, ns):
+        scanned = Pace.of(returns, np.array([durations[i] for i in at]), constants)
+        found = train.paced(durations, constants)
+        expected = (len(at), scanned.first, scanned.slack, scanned.before, scanned.last)
+        assert (found.count, found.first, found.slack, found.before, found.last) == expected
+        assert found.starts(50, 7).tolist() == scanned.starts(50, 7).tolist()
