@@ -95,8 +95,10 @@ class Stretch:
         )  # fmt: skip
         for place, mark in zip(range(-back, 0), marks, strict=True):
             launched[place].mark = mark
-        iterations.passed(done)
-        self._caller.spans.recorder.deliveries.add_all(out)
+        if done:
+            iterations.passed(done)
+        if out:
+            self._caller.spans.recorder.deliveries.add_all(out)
         return done
 
     def _written(self, prices: Prices) -> Quiet | None:

@@ -99,8 +99,10 @@ class Rounds:
             return None
         caller, source, iterations = self._caller, self._source, self._iterations
         work_ns, steps = caller.costs.work_ns, iterations.steps
-        self._steady, self._lag, self._composing = steady, iterations.in_flight, False
-        lag = self._lag
+        lag = iterations.in_flight
+        if lag != self._lag:
+            self._last = None
+        self._steady, self._lag, self._composing = steady, lag, False
         entered = [steps[-back] for back in range(lag, 0, -1)]
         bail = None
         while not steady.idle:
@@ -170,9 +172,8 @@ class Rounds:
             return
         self._last = last
         prices, work, stretch, _ = last
-        done = stretch.run(
-            work, batch, prices, self._steady.kv_blocks(quiet), quiet, arrival, self._iterations, self, self._out
-        )
+        blocks = self._steady.kv_blocks(quiet) if quiet else ()
+        done = stretch.run(work, batch, prices, blocks, quiet, arrival, self._iterations, self, self._out)
         self._out.clear()
         if done:
             self._steady.advance(done)

@@ -74,7 +74,8 @@ class Policy(Protocol):
 
 def admitted(plan: Plan, queues: Queues, budget: Budget, decode_rows: int) -> list[Request]:
     """The requests of a plan that are to get blocks; raises ``PolicyError`` for a plan that breaks the budget."""
-    begun = {request.id for request in queues.partial}
+    partial = queues.partial
+    begun = {request.id for request in partial} if partial else ()
     fresh = [request for request, _ in plan.prompts if request.id not in begun]
     tokens = sum([count for _, count in plan.prompts])
     over = tokens + decode_rows > budget.tokens and (budget.chunked or len(plan.prompts) > 1)
@@ -89,7 +90,7 @@ def admitted(plan: Plan, queues: Queues, budget: Budget, decode_rows: int) -> li
         left = queues.left(request)
         if not (1 if budget.chunked else max(1, left)) <= count <= left:
             raise PolicyError(f"the policy chose {count} tokens of request {request.id}, which has {left} left")
-    need = sum(map(queues.blocks, fresh))
+    need = sum([queues.blocks(request) for request in fresh])
     if need > budget.blocks:
         raise PolicyError(f"the policy chose requests that need {need} blocks, the budget is {budget}")
     return fresh
