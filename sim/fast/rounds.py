@@ -78,6 +78,8 @@ class Rounds:
         self._out: list[tuple[Any, ...]] = []
         self._scheduled: list[Batch | None] = []
         self._composing = False
+        # when the server was asked for a round last, and how long that took
+        self._began = self._took = 0
 
     def saw(self, effect: Effect, answer: Any) -> None:
         """The loop went on by an effect."""
@@ -167,7 +169,7 @@ class Rounds:
         quiet = 0
         if batch.phase is BatchPhase.DECODE:
             last = self._repeating(batch)
-            quiet = 0 if last is None else self._quiet(last)
+            quiet = 0 if last is None else self._quiet(last, self._caller.now, arrival)
         if last is None or self._composing:
             return
         self._last = last
@@ -178,11 +180,12 @@ class Rounds:
         if done:
             self._steady.advance(done)
 
-    def _quiet(self, repeated: Repeated) -> int:
+    def _quiet(self, repeated: Repeated, now: int, arrival: int | None) -> int:
         """How many rounds after the newest have nothing to tell; many that are to be composed are left to others."""
         steps, lag = self._iterations.steps, self._lag
         quiet = self._steady.quiet_steps(self._source.next_stop(steps[-lag].batch if lag else None))
-        self._composing = repeated.stretch.trains and quiet >= FEW
+        if repeated.stretch.trains and quiet >= FEW:
+            self._composing = arrival is None or arrival - now >= FEW * self._took
         return quiet
 
     def ask(self, done: int, now: int) -> Asked | None:
@@ -203,7 +206,7 @@ class Rounds:
         ):
             self._scheduled.append(batch)
             return None
-        self._last = repeated
+        self._last, self._began = repeated, now
         work = repeated.work
         if batch.admitted:
             self._recorder.scheduled(batch, now + work[0] + work[1])
@@ -218,8 +221,9 @@ class Rounds:
             self._out.clear()
         assert self._last is not None
         now = self._delivered(now, self._last.process)
-        quiet = self._quiet(self._last)
+        self._took = now - self._began
         arrival = self._source.next_arrival()
+        quiet = self._quiet(self._last, now, arrival)
         if self._composing or (not quiet and self._steady.idle):
             arrival = now  # the end of these rounds
         blocks = iter(self._steady.kv_blocks(quiet)).__next__ if quiet else int
