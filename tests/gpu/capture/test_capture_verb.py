@@ -51,7 +51,7 @@ def other(seed, device):
 
 @pytest.fixture
 def module(tmp_path: Path) -> str:
-    path = tmp_path / "mine.py"
+    path = tmp_path / "captured_by_a_test.py"
     path.write_text(MODULE)
     return str(path)
 
@@ -66,7 +66,7 @@ def test_a_function_that_replays_well(module: str, capsys: pytest.CaptureFixture
 def test_a_frozen_counter_names_its_line_and_says_what_to_do(module: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["capture", f"{module}:counting"]) == 1
     said = capsys.readouterr().out
-    assert "mine.py:17: frozen: aten.mul.Tensor was given 3, at the next call 4" in said.replace("\n", "")
+    assert "captured_by_a_test.py:17: frozen: aten.mul.Tensor was given 3, at the next call 4" in said.replace("\n", "")
     assert 'return x * calls["number"]' in said
     assert "keep it in a device tensor" in said
 
