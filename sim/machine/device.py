@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Hashable
 from functools import partial
 
@@ -31,19 +32,33 @@ class CopyEngine:
 
 
 class Executable:
-    """An instantiated graph: it never runs twice at once, whatever the streams."""
+    """An instantiated graph: it never runs twice at once, and its launches run in the order of their calls.
+
+    So CUDA orders them, whatever the streams: behind what its stream has before it, and behind the launch before it.
+    """
 
     def __init__(self) -> None:
-        self.running = False
         self.free_at = NEVER
-        self.waiting: list[Callable[[], None]] = []
+        self._line: deque[int] = deque()
+        self._waiting: dict[int, Callable[[], None]] = {}
+
+    def launched(self, correlation: int) -> None:
+        """A call has launched it once more."""
+        self._line.append(correlation)
+
+    def take(self, correlation: int, begin: Callable[[], None]) -> bool:
+        """Whether the launch may begin now that its stream has come to it; ``begin`` is called once it may."""
+        if self._line[0] == correlation:
+            return True
+        self._waiting[correlation] = begin
+        return False
 
     def release(self, now: int) -> None:
-        """The replay is done; the next one in line begins."""
-        self.running = False
+        """The replay is done; the next one in line begins, if its stream has come to it."""
+        self._line.popleft()
         self.free_at = now
-        if self.waiting:
-            self.waiting.pop(0)()
+        if self._line and (begin := self._waiting.pop(self._line[0], None)) is not None:
+            begin()
 
 
 class Meeting:

@@ -71,6 +71,8 @@ class Stream:
                 self.work += 1
                 if self.work == 1:
                     self.device.enliven(self)
+            if isinstance(op, Replay):
+                self.device.executable(op.executable).launched(correlation)
         self.queue.append((op, submit, correlation, step, mark))
         if not self.busy:
             self.advance()
@@ -249,10 +251,8 @@ class Stream:
 
     def _replay(self, op: Replay) -> None:
         executable = self.device.executable(op.executable)
-        if executable.running:
-            executable.waiting.append(partial(self._replay, op))
+        if not executable.take(self._correlation, partial(self._replay, op)):
             return
-        executable.running = True
         constants = self.device.constants
         nodes = len(op.graph.kernels)
         latency = constants.graph_launch_latency + constants.graph_launch_latency_per_1000_nodes * nodes // 1000

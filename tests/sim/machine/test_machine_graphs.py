@@ -108,6 +108,13 @@ def test_replays_of_one_executable_on_three_streams_queue_in_the_order_of_their_
     assert [spans(timeline, s)[0][1] for s in ("main", "side", "third")] == [10, 110, 210]
 
 
+def test_an_earlier_launch_of_an_executable_comes_first_though_its_stream_is_still_busy() -> None:
+    pieces: list[Piece] = [("main", [kernel("k", 50), chain("g", 100)]), ("side", [chain("g", 100)])]
+    timeline = run(program(*pieces), graph_launch_call=10)
+    assert spans(timeline) == [("k", 0, 50), ("g0", 50, 150)]
+    assert spans(timeline, "side") == [("g0", 150, 250)]
+
+
 @pytest.mark.parametrize(
     ("kernels", "after", "words"),
     [
